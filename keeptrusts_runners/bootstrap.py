@@ -25,22 +25,30 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 RUNTIME = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
+TOOLS = ROOT / "tests" / "requirements-dev.txt"
 
 
 def ensure(arguments: list[str]) -> None:
     """Make and enter the environment, unless another active one has Django already.
 
-    `arguments` is sys.argv: `test` needs the packages of the tests too. The environment is brought
-    up to date whenever a lock file has changed. Ends the process with one line when that fails.
+    `arguments` is sys.argv: `test` needs the packages of the tests too, `bootstrap --dev` also the
+    tools. The environment is brought up to date whenever a lock file has changed. Ends the process
+    with one line when that fails.
     """
     inside = Path(sys.prefix) == ENVIRONMENT
     if not inside and sys.prefix != sys.base_prefix and importlib.util.find_spec("django"):
         return
-    locks = [RUNTIME, TESTS] if arguments[1:2] == ["test"] else [RUNTIME]
+    locks = _needed(arguments[1:])
     if not all(_is_installed(lock) for lock in locks):
         _set_up(locks)
     if not inside:
         os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+def _needed(arguments: list[str]) -> list[Path]:
+    if arguments[:2] == ["bootstrap", "--dev"]:
+        return [RUNTIME, TESTS, TOOLS]
+    return [RUNTIME, TESTS] if arguments[:1] == ["test"] else [RUNTIME]
 
 
 def _set_up(locks: list[Path]) -> None:
@@ -84,7 +92,7 @@ def _is_installed(lock: Path) -> bool:
 
 
 def _stamp(lock: Path) -> Path:
-    return ENVIRONMENT / f".installed-{'runtime' if lock == RUNTIME else lock.parent.name}"
+    return ENVIRONMENT / f".installed-{lock.relative_to(ROOT).as_posix().replace('/', '-')}"
 
 
 def _wanted(lock: Path) -> str:
@@ -141,8 +149,7 @@ def _installer_environment() -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONWARNINGS": "ignore",
     }
-    home = os.path.expanduser("~")
-    if not os.access(home, os.W_OK):
+    if not os.access(os.environ.get("HOME", "/nonexistent"), os.W_OK):
         # Accounts without a home have no place for a cache.
         environment |= {"PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}
     return environment

@@ -53,7 +53,8 @@ class Location:
     @property
     def socket_dir(self) -> Path:
         beside = self.place / "run"
-        if len(os.fsencode(beside / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+        short = len(os.fsencode(beside / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH
+        if short and "," not in str(beside):  # libpq reads a comma as a list of hosts.
             return beside
         return Path("/tmp") / f"keeptrusts-{fingerprint(self.place)}"
 

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import locale
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -81,7 +82,7 @@ class Server:
         process = self._run(*self._initdb(draft))
         said = process.communicate()[0].decode(errors="replace")
         if process.returncode != 0:
-            raise PostgresError(f"initdb failed: {_last_line(said)}")
+            raise PostgresError(f"initdb failed: {_reason(said)}")
         draft.rename(self.where.cluster)
 
     def _initdb(self, directory: Path) -> list[str]:
@@ -112,20 +113,21 @@ class Server:
         while not answers(self.where.socket_dir):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 log = self.where.log.read_text(errors="replace")
-                raise PostgresError(f"PostgreSQL did not start: {_last_line(log)}")
+                raise PostgresError(f"PostgreSQL did not start: {_reason(log)}")
             time.sleep(0.02)
 
     def _reserve_cluster(self) -> int:
         """A lock that every process of the server inherits, so that the kernel knows when the
-        last one has ended: those of a killed server take a moment. Its postmaster.pid may stay
-        and name a process that is by now somebody else's; under the lock it is void."""
+        last one has ended: those of a killed server take a moment. Its own lock files may stay
+        and name a process that is by now somebody else's; under this lock they are void."""
         lock = open_private(self.where.server_lock)
         deadline = time.monotonic() + 10
         while not try_lock(lock, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise PostgresError(f"another PostgreSQL is using {self.where.cluster}; stop it.")
             time.sleep(0.02)
-        (self.where.cluster / "postmaster.pid").unlink(missing_ok=True)
+        for stale in (self.where.cluster / "postmaster.pid", *self.where.socket_dir.iterdir()):
+            stale.unlink(missing_ok=True)
         return lock
 
     def stop(self) -> None:
@@ -175,7 +177,7 @@ def _dies_with(parent: int) -> Callable[[], None]:
 
 
 def own_directory(path: Path, account: Account | None) -> None:
-    """A directory that only the account enters. Raises PostgresError if somebody else's is there."""
+    """A directory that only the account enters. Raises PostgresError for somebody else's."""
     uid = account.uid if account else os.geteuid()
     try:
         path.mkdir(mode=0o700)
@@ -196,9 +198,11 @@ def _character_type() -> str:
     return "C.UTF-8"
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing."
+def _reason(output: str) -> str:
+    """The line that says why, of what a program of PostgreSQL's printed."""
+    lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    found = [line for line in lines if re.search(r"\b(FATAL|PANIC|error):", line)] or lines
+    return re.split(r"\b(?:FATAL|PANIC|error):\s*", found[-1])[-1]
 
 
 def keep(server: Server, report_ready: Callable[[], None]) -> None:

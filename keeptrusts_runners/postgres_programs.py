@@ -60,7 +60,7 @@ def as_account(account: Account | None) -> dict[str, Any]:
 
 
 def settle(where: Location, account: Account | None) -> Location:
-    """Decide, once for each data directory, where the cluster is, so that the account reaches it."""
+    """Decide, once for each data directory, where the cluster is: where the account reaches it."""
     if account is None or _reaches(account, where.place):
         return where
     if where.cluster.exists():
@@ -152,7 +152,7 @@ def _version(directory: Path) -> int | None:
 
 
 def _candidates(directory: Path, place: Path, account: Account | None) -> Iterator[Path]:
-    """The programs as they are; for an account that cannot reach them, a copy beside the cluster."""
+    """The programs where they are; for an account that cannot reach them, also a copy."""
     yield directory
     if account is None or _DEBIAN in directory.parents:
         return

@@ -1,0 +1,76 @@
+"""What holds for the whole run: real databases, and no test that silently does not run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from django.db.backends.base.base import BaseDatabaseWrapper
+from pytest_django import DjangoDbBlocker
+
+from tests.database import databases
+
+# What may be skipped, by the reason that it gives.
+EXPECTED_SKIPS = {
+    "needs root, to become another account",
+    "needs the system's PostgreSQL",
+}
+
+_unexpected_skips: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    testrun_uid: str, worker_id: str, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """This worker's database behind all four aliases, open for the whole session."""
+    run = hashlib.sha256(testrun_uid.encode()).hexdigest()[:8]
+    with django_db_blocker.unblock(), databases(run, worker_id):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database_when_needed(
+    request: pytest.FixtureRequest, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Tests need no mark to use the database. It is made at the first connection, so that tests
+    that never connect do not wait for it."""
+    connect = BaseDatabaseWrapper.ensure_connection
+
+    def make_database_first(self: BaseDatabaseWrapper) -> None:
+        BaseDatabaseWrapper.ensure_connection = connect
+        request.getfixturevalue("django_db_setup")
+        self.ensure_connection()
+
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "ensure_connection", make_database_first)
+        yield
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)
+
+
+def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if reason.removeprefix("Skipped: ") not in EXPECTED_SKIPS:
+        _unexpected_skips.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _unexpected_skips and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _unexpected_skips:
+        terminalreporter.section("skipped, and not on the list of expected skips", red=True)
+        for skip in _unexpected_skips:
+            terminalreporter.line(skip)

@@ -1,0 +1,144 @@
+"""The databases of a test run: one for each worker, copied from one that is migrated once.
+
+Tests commit for real, as the application's role; organizations keep them apart. So nothing is
+flushed or rolled back between tests, and a run that dies leaves databases behind, which the next
+one drops.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from psycopg import sql
+
+from keeptrusts_runners import env, postgres, provision
+
+PREFIX = "keeptrusts_test_"
+DATA_DIR = env.BASE_DIR / ".local" / "test"
+PRODUCT = ("keeptrusts_runners", "profiles", "sessions", "grants")
+
+
+@contextmanager
+def databases(run: str, worker: str) -> Iterator[str]:
+    """Point every alias at a new database of this worker's, for as long as the context lasts.
+
+    `run` is the same for all workers of one test run and for no other. Yields the name.
+    """
+    with ExitStack() as stack:
+        server = stack.enter_context(_server())
+        administrator = stack.enter_context(psycopg.connect(server, autocommit=True))
+        # Says that this run is alive, to others that look for databases to drop.
+        administrator.execute("SELECT pg_advisory_lock_shared(%s)", [_run_key(run)])
+        name = f"{PREFIX}{run}_{worker}"
+        with _alone():
+            _drop_abandoned(administrator)
+            template = _template(administrator, server)
+            provision.make_database(administrator, name, template)
+        provision.close_database(server, name)
+        _point_aliases_at(name)
+        try:
+            yield name
+        finally:
+            connections.close_all()
+            _drop(administrator, name)
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """An administrator's connection string: for our own server, or for that of DATABASE_URL.
+    That must be a server for tests, and its user an administrator: connections to it take on the
+    product's roles as they begin."""
+    if not settings.ENVIRONMENT.embedded_database:
+        yield settings.ENVIRONMENT.database_urls["default"]
+        return
+    with postgres.use(DATA_DIR, durable=False):
+        yield provision.administrator(DATA_DIR)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    with open(DATA_DIR / "databases.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _template(administrator: psycopg.Connection, server: str) -> str:
+    """The name of a database migrated by exactly the present code."""
+    name = f"{PREFIX}template_{_fingerprint()}"
+    if not provision.database_exists(administrator, name):
+        for (old,) in _names_like(administrator, f"{PREFIX}template_%"):
+            _drop(administrator, old)
+        provision.make_roles(administrator)
+        draft = f"{PREFIX}draft"
+        _drop(administrator, draft)
+        provision.make_database(administrator, draft)
+        provision.close_database(server, draft)
+        _point_aliases_at(draft)
+        call_command("migrate", database="migrate", verbosity=0)
+        connections.close_all()
+        # Renamed once it is whole, so that an interrupted migration is never copied.
+        administrator.execute(
+            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                sql.Identifier(draft), sql.Identifier(name)
+            )
+        )
+    return name
+
+
+def _fingerprint() -> str:
+    """Of all code and SQL that a migration could reach."""
+    digest = hashlib.sha256((env.BASE_DIR / "requirements.txt").read_bytes())
+    for package in PRODUCT:
+        for path in sorted((env.BASE_DIR / package).rglob("*")):
+            if path.suffix in (".py", ".sql"):
+                digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _point_aliases_at(name: str) -> None:
+    """All threads share these dictionaries; connections made from now on follow them."""
+    connections.close_all()
+    for alias, role in settings.DATABASE_ROLES.items():
+        known = connections[alias].settings_dict
+        known["NAME"] = name
+        if settings.ENVIRONMENT.embedded_database:
+            known["HOST"] = str(postgres.location(DATA_DIR).socket_dir)
+        elif alias != "migrate":  # It acts as the owner already.
+            known["OPTIONS"]["options"] = f"-c role={role}"
+
+
+def _drop_abandoned(administrator: psycopg.Connection) -> None:
+    """Databases of runs that are no more."""
+    for (name,) in _names_like(administrator, f"{PREFIX}%"):
+        run = name.removeprefix(PREFIX).partition("_")[0]
+        if run in ("template", "draft"):
+            continue
+        key = [_run_key(run)]
+        row = administrator.execute("SELECT pg_try_advisory_lock(%s)", key).fetchone()
+        if row and row[0]:
+            _drop(administrator, name)
+            administrator.execute("SELECT pg_advisory_unlock(%s)", key)
+
+
+def _names_like(administrator: psycopg.Connection, pattern: str) -> list[tuple[str]]:
+    escaped = pattern.replace("_", r"\_")
+    query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
+    return administrator.execute(query, [escaped]).fetchall()
+
+
+def _drop(administrator: psycopg.Connection, name: str) -> None:
+    administrator.execute(
+        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    )
+
+
+def _run_key(run: str) -> int:
+    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], signed=True)
