@@ -1,0 +1,95 @@
+"""Reading a body: its type, its size and its end are checked before anything parses it."""
+
+from __future__ import annotations
+
+from typing import IO, Any, cast
+
+from django.http import HttpRequest
+
+from keeptrusts_runners.api import strict_json
+from keeptrusts_runners.errors import (
+    LengthRequired,
+    Malformed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+
+JSON = "application/json"
+
+
+def content_type(request: HttpRequest) -> str:
+    """The media type without parameters, in lower case; empty when none was named."""
+    return str(request.META.get("CONTENT_TYPE") or "").partition(";")[0].strip().lower()
+
+
+def read(request: HttpRequest, max_bytes: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge before or while reading, Malformed if it is cut.
+
+    A chunked body that is cut cannot be told from a whole one: what reads a format that may end
+    anywhere (NDJSON) calls `require_length` first.
+    """
+    if hasattr(request, "_body"):
+        data = request.body
+    else:
+        data = _receive(request, max_bytes)
+        # Django's own cache of the body, so that whoever asks again gets the same bytes.
+        request._body = data
+    if len(data) > max_bytes:
+        raise PayloadTooLarge(limit_bytes=max_bytes)
+    return data
+
+
+def require_length(request: HttpRequest) -> None:
+    """Raises LengthRequired unless the body's size was announced."""
+    if _is_chunked(request):
+        raise LengthRequired
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    return "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+
+
+def _receive(request: HttpRequest, max_bytes: int) -> bytes:
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:32]!r} is not read here.")
+    if _is_chunked(request):
+        # Without a Content-Length Django would see an empty body.
+        return _read_to_end(cast(IO[bytes], request.META["wsgi.input"]), max_bytes + 1)
+    announced = _announced_length(request)
+    if announced > max_bytes:
+        raise PayloadTooLarge(limit_bytes=max_bytes)
+    data = request.read(announced) if announced else b""
+    if len(data) < announced:
+        raise Malformed("The body ended before its announced length.")
+    return data
+
+
+def _read_to_end(stream: IO[bytes], most: int) -> bytes:
+    chunks: list[bytes] = []
+    while most > 0 and (chunk := stream.read(min(most, 65536))):
+        chunks.append(chunk)
+        most -= len(chunk)
+    return b"".join(chunks)
+
+
+def _announced_length(request: HttpRequest) -> int:
+    text = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Malformed("Content-Length is not a number.")
+    return int(text)
+
+
+def read_json(request: HttpRequest, max_bytes: int) -> Any:
+    """The JSON document in the body; an absent or empty body is `{}`."""
+    data = read(request, max_bytes)
+    if not data:
+        return {}
+    if content_type(request) != JSON or not _is_utf8(request):
+        raise UnsupportedMediaType(accepted=[JSON])
+    return strict_json.loads(data, max_bytes=max_bytes)
+
+
+def _is_utf8(request: HttpRequest) -> bool:
+    charset = (request.content_params or {}).get("charset", "utf-8")
+    return charset.strip("\"'").lower() in ("utf-8", "utf8")

@@ -1,0 +1,127 @@
+"""What people and programs read about the API: schema, explorers, the page of each error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from itertools import groupby
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from keeptrusts_runners.api import etag
+from keeptrusts_runners.api.filters import check_parameters, invalid
+from keeptrusts_runners.api.schema import document_bytes
+from keeptrusts_runners.errors import DomainError, NotFound, catalogue
+
+_MEDIA_TYPES = {"json": "application/json", "yaml": "application/yaml"}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; worker-src blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@require_safe
+def schema(request: HttpRequest) -> HttpResponse:
+    """The OpenAPI document: JSON, or YAML with `?format=yaml`."""
+    check_parameters(request, {"format"})
+    form = request.GET.get("format", "json")
+    if form not in _MEDIA_TYPES:
+        raise invalid("format", "must be json or yaml.")
+    content = document_bytes(form)
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:24]}"', "Cache-Control": "no-cache"}
+    if etag.is_unchanged(request, headers["ETag"]):
+        return HttpResponseNotModified(headers=headers)
+    return HttpResponse(content, content_type=_MEDIA_TYPES[form], headers=headers)
+
+
+def _page(request: HttpRequest, template: str, styles: str = "", **context: object) -> HttpResponse:
+    response = render(request, f"docs/{template}", context)
+    response["Content-Security-Policy"] = _POLICY.format(styles=styles)
+    response["Cache-Control"] = "no-cache"
+    return response
+
+
+@require_safe
+def swagger(request: HttpRequest) -> HttpResponse:
+    return _page(request, "swagger.html")
+
+
+@require_safe
+def redoc(request: HttpRequest) -> HttpResponse:
+    # Redoc writes its style sheets at run time; no rule but this lets it.
+    return _page(request, "redoc.html", styles=" 'unsafe-inline'")
+
+
+@require_safe
+def error_index(request: HttpRequest) -> HttpResponse:
+    return _page(request, "errors.html", groups=errors_by_status())
+
+
+@require_safe
+def error_page(request: HttpRequest, code: str) -> HttpResponse:
+    error = next((each for each in catalogue() if each.code == code), None)
+    if error is None:
+        raise NotFound
+    return _page(request, "error.html", error=_described(error))
+
+
+def _described(error: type[DomainError]) -> dict[str, object]:
+    paragraphs = (error.__doc__ or "").split("\n\n")
+    return {
+        "code": error.code,
+        "status": error.status,
+        "title": error.title,
+        "paragraphs": [" ".join(paragraph.split()) for paragraph in paragraphs],
+        "advice": ADVICE.get(error.status, ""),
+    }
+
+
+# What a client does about a whole class of answers.
+ADVICE = {
+    401: "Get a new token from POST /v1/auth/token and send the request again.",
+    403: "Another principal, role or scope is needed; the same request will not succeed.",
+    404: "Check the address and the organization of the token.",
+    409: "Read the object again; then decide whether the request still makes sense.",
+    412: "Read the object again and repeat the change against its new ETag.",
+    429: "Wait as long as Retry-After says.",
+    500: "Tell the operator the request id.",
+    503: "Send the same request again after Retry-After, with the same Idempotency-Key.",
+}
+
+
+def errors_by_status() -> list[tuple[int, list[dict[str, object]]]]:
+    described = sorted(map(_described, catalogue()), key=lambda error: error["status"])  # type: ignore[arg-type, return-value]
+    return [
+        (status, list(group))  # type: ignore[misc]
+        for status, group in groupby(described, key=lambda error: error["status"])
+    ]
+
+
+def render_errors_markdown() -> str:
+    """docs/errors.md."""
+    return "\n".join([*_MARKDOWN_HEAD, *_markdown_tables()]) + "\n"
+
+
+_MARKDOWN_HEAD = (
+    "# Errors",
+    "",
+    "Generated from `keeptrusts_runners/errors.py`. Every refusal is a problem document (RFC 9457)",
+    "with these members; `type` is the address of the error's page under `/v1/docs/errors/`.",
+    "",
+    "`type`, `title`, `status`, `detail`, `code` (stable), `request_id`, and where there is more",
+    "to say `errors` (a list of `{pointer, code, detail}`) and members of the error's own.",
+)
+
+
+def _markdown_tables() -> Iterable[str]:
+    for status, group in errors_by_status():
+        yield from ("", f"## {status}", "")
+        if status in ADVICE:
+            yield from (ADVICE[status], "")
+        yield from ("| code | title | meaning |", "|---|---|---|")
+        for error in group:
+            meaning = " ".join(error["paragraphs"]).replace("|", "\\|")  # type: ignore[arg-type]
+            yield f"| `{error['code']}` | {error['title']} | {meaning} |"
