@@ -1,0 +1,1 @@
+"""What the pages of all apps share: access, refusals, the visual language, and the sign-in."""

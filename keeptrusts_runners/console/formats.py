@@ -1,0 +1,105 @@
+"""How the console writes times, lengths of time, sizes and foreign text: pure functions.
+
+The rules are the same on every page. Instants are UTC with a `Z` on each of them; durations read
+`812 ms`, `9 s`, `4m 09s`, `1h 04m 09s`, `3d 01h 04m`; sizes are binary (`1.2 MiB`). `console.js`
+repeats `duration` for what ticks in the browser.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+_HOUR = 3600
+_DAY = 24 * _HOUR
+
+
+def machine_instant(instant: datetime) -> str:
+    """RFC 3339 in UTC with microseconds: the value of `<time datetime>`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def instant(value: datetime, precision: str = "s") -> str:
+    """`2026-05-01 09:30:00Z`; precision `s`, `ms` or `us`. Truncates, never rounds up."""
+    at = value.astimezone(UTC)
+    fraction = {"s": "", "ms": f".{at.microsecond // 1000:03d}", "us": f".{at.microsecond:06d}"}
+    return f"{at:%Y-%m-%d %H:%M:%S}{fraction[precision]}Z"
+
+
+def seconds(value: timedelta | float) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def duration(value: timedelta | float) -> str:
+    """A length of time in words; a negative one (a skewed clock) counts as none."""
+    length = max(seconds(value), 0.0)
+    if 0 < length < 1:
+        return f"{int(length * 1000)} ms"
+    whole = int(length)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, second = divmod(whole, 60)
+    if whole < _HOUR:
+        return f"{minutes}m {second:02d}s"
+    hours, minute = divmod(minutes, 60)
+    if whole < _DAY:
+        return f"{hours}h {minute:02d}m {second:02d}s"
+    days, hour = divmod(hours, 24)
+    return f"{days}d {hour:02d}h {minute:02d}m"
+
+
+def machine_duration(value: timedelta | float) -> str:
+    """An HTML duration: the value of `<time datetime>` around a length of time."""
+    return f"PT{max(seconds(value), 0.0):.3f}S"
+
+
+def ago(value: datetime, now: datetime) -> str | None:
+    """`4 s ago`, `14 min ago`; None beyond an hour, where only the instant itself will do."""
+    age = max(seconds(now - value), 0.0)
+    if age < 60:
+        return f"{int(age)} s ago"
+    return f"{int(age // 60)} min ago" if age < _HOUR else None
+
+
+def until(value: datetime, now: datetime) -> str | None:
+    """`in 4m 09s`; None when the instant has come."""
+    left = seconds(value - now)
+    return f"in {duration(max(left, 1.0))}" if left > 0 else None
+
+
+def size(count: int) -> str:
+    """`812 B`, `1.2 KiB`, `4.0 GiB`."""
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        amount /= 1024
+        if amount < 1023.95 or unit == "TiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+# CSI and OSC sequences (ECMA-48), then any other two-character escape.
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_KEPT = frozenset("\n\t")
+
+
+def visible(text: str) -> SafeString:
+    """Foreign text as inert HTML: terminal colours dropped, and every character that cannot be
+    seen (controls, direction overrides, zero-width ones) spelled out as `\\u202e`."""
+    parts: list[str] = []
+    plain: list[str] = []
+    for character in _ANSI.sub("", text):
+        if character in _KEPT or unicodedata.category(character) not in _UNSEEN:
+            plain.append(character)
+            continue
+        parts.append(escape("".join(plain)))
+        plain.clear()
+        parts.append(f'<span class="escape">\\u{ord(character):04x}</span>')
+    parts.append(escape("".join(plain)))
+    return mark_safe("".join(parts))  # noqa: S308  (every part above is escaped)
