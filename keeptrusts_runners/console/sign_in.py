@@ -1,0 +1,114 @@
+"""Signing in and out, and saying in which organization to act.
+
+One generic refusal whatever was wrong, so that nobody learns which addresses have an account; the
+session key is new after signing in (`login` rotates it) and worthless after signing out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import authenticate, get_user, login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+
+from keeptrusts_runners.console import navigation
+from keeptrusts_runners.console.refusals import answers_errors
+from keeptrusts_runners.console.responses import SIGN_IN, local_path, see_other
+from keeptrusts_runners.identity import browser
+from keeptrusts_runners.identity.models import User
+
+REFUSED = "This e-mail address and password do not fit together. Check both, then try again."
+
+
+class SignInForm(forms.Form):
+    """The e-mail address is not checked for its form: that too would be a second answer."""
+
+    email = forms.CharField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(
+            attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+        ),
+    )
+    # Long pass phrases are welcome; hashing megabytes is not.
+    password = forms.CharField(
+        label="Password",
+        max_length=1024,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, label_suffix="", **kwargs)
+
+
+def _then(request: HttpRequest) -> str:
+    wanted = request.POST.get("next") or request.GET.get("next")
+    return local_path(request, wanted) or navigation.home()
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@answers_errors("GET", "POST")
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """`GET, POST /sign-in?next=`."""
+    if request.method != "POST":
+        if get_user(request).is_authenticated:
+            return see_other(_then(request))
+        return _form(request, SignInForm())
+    form = SignInForm(request.POST)
+    if not form.is_valid():
+        return _form(request, form, status=422)
+    user = authenticate(
+        request,
+        username=form.cleaned_data["email"].strip(),
+        password=form.cleaned_data["password"],
+    )
+    if user is None:
+        form.add_error(None, REFUSED)
+        return _form(request, form, status=422)
+    login(request, user)
+    return see_other(_then(request))
+
+
+def _form(request: HttpRequest, form: SignInForm, status: int = 200) -> HttpResponse:
+    context = {"form": form, "next": _then(request)}
+    return render(request, "console/sign_in.html", context, status=status)
+
+
+@never_cache
+@answers_errors("POST")
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """`POST /sign-out`. A GET does nothing: an image on another site must not sign anyone out."""
+    logout(request)
+    return see_other(SIGN_IN, request=request, flash="You are signed out.")
+
+
+@never_cache
+@answers_errors("GET", "POST")
+def choose_organization(request: HttpRequest) -> HttpResponse:
+    """`GET, POST /choose-organization?next=`: for people with several memberships, or none."""
+    user = get_user(request)
+    if not user.is_authenticated:
+        return see_other(SIGN_IN)
+    memberships = browser.memberships(cast(User, user))
+    if request.method == "POST":
+        wanted = request.POST.get("organization", "")
+        for membership in memberships:
+            if str(membership.organization_id) == wanted:
+                browser.choose_organization(request, membership.organization_id)
+                return see_other(_then(request))
+        messages.error(request, "Choose one of your organizations.")
+        return see_other(request.get_full_path())
+    context = {
+        "memberships": memberships,
+        "chosen": request.session.get(browser.SESSION_KEY),
+        "next": _then(request),
+        "email": cast(User, user).email,
+    }
+    return render(request, "console/choose_organization.html", context)
