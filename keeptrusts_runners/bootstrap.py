@@ -23,6 +23,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
+BASE_PYTHON = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 RUNTIME = ROOT / "requirements.txt"
 TESTS = ROOT / "tests" / "requirements.txt"
 TOOLS = ROOT / "tests" / "requirements-dev.txt"
@@ -77,12 +78,12 @@ def _alone() -> Iterator[None]:
 
 def _make_environment() -> None:
     _say(f"making {ENVIRONMENT.relative_to(ROOT)} with Python {sys.version.split()[0]}")
-    # uv needs no pip inside, and pip can install from outside: Debian may lack `ensurepip`.
-    without_pip = _uv() is not None or importlib.util.find_spec("ensurepip") is None
+    # Neither uv nor a pip outside needs one inside, and making that takes longer than the rest.
+    inside = _uv() is None and not _output(str(BASE_PYTHON), "-m", "pip", "--version")
     try:
-        venv.create(ENVIRONMENT, symlinks=True, with_pip=not without_pip)
+        venv.create(ENVIRONMENT, symlinks=True, with_pip=inside)
     except subprocess.CalledProcessError:
-        venv.create(ENVIRONMENT, symlinks=True, with_pip=False)
+        _fail("this Python can install nothing: add pip (on Debian, the package python3-pip).")
     _python_version.cache_clear()
 
 
@@ -109,23 +110,16 @@ def _python_version() -> str:
 def _install(lock: Path) -> None:
     started = time.monotonic()
     _say(f"installing {_count(lock)} packages of {lock.relative_to(ROOT)} (only when it changes)")
-    failures = []
+    failures: list[str] = []
     for installer in _installers():
-        ended = subprocess.run(
-            [*installer, "--require-hashes", "-r", str(lock)],
-            cwd=ROOT,
-            env=_installer_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ended.returncode == 0:
+        ended, output = _follow([*installer, "--no-deps", "--require-hashes", "-r", str(lock)])
+        if ended == 0:
             _stamp(lock).write_text(_wanted(lock))
             _say(f"installed in {time.monotonic() - started:.0f} s")
             return
-        failures += [line for line in ended.stderr.splitlines() if line.strip()]
-    reason = next((line for line in failures if "error" in line.lower()), "no pip was found")
+        failures += output
+    errors = [line for line in failures if line.lower().lstrip().startswith("error")]
+    reason = (errors or failures or ["no pip was found"])[0]
     _fail(
         f"the packages could not be installed ({reason.strip()[:300]}). "
         "Check that a package index can be reached, then run this again."
@@ -135,19 +129,41 @@ def _install(lock: Path) -> None:
 def _installers() -> Iterator[list[str]]:
     """uv where there is one, pip as the other road: the two read different configurations."""
     if uv := _uv():
-        yield [uv, "pip", "install", "--quiet", "--python", str(PYTHON)]
-    if _output(str(PYTHON), "-m", "pip", "--version"):
-        yield [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input"]
-    elif importlib.util.find_spec("pip"):
-        outer = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
-        yield [*outer, "install", "--quiet", "--no-input"]
+        yield [uv, "pip", "install", "--python", str(PYTHON)]
+    for python in (str(BASE_PYTHON), str(PYTHON)):
+        if _output(python, "-m", "pip", "--version"):
+            # Compiled when first imported: most modules never are.
+            yield [python, "-m", "pip", "--python", str(PYTHON), "install", "--no-compile"]
+
+
+def _follow(command: list[str]) -> tuple[int, list[str]]:
+    """Run an installer and say now and then how far it is. Returns its exit code and output."""
+    output: list[str] = []
+    collected = 0
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=_installer_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.append(line)
+            collected += line.startswith("Collecting ")
+            if line.startswith("Collecting ") and collected % 10 == 0:
+                _say(f"fetched {collected} packages")
+    return process.returncode, output
 
 
 def _installer_environment() -> dict[str, str]:
     environment = os.environ | {
         "PIP_ROOT_USER_ACTION": "ignore",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PYTHONWARNINGS": "ignore",
+        "PIP_NO_INPUT": "1",
+        "PIP_PROGRESS_BAR": "off",
     }
     if not os.access(os.environ.get("HOME", "/nonexistent"), os.W_OK):
         # Accounts without a home have no place for a cache.
