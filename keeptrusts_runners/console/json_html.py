@@ -61,7 +61,7 @@ def _scalar(value: Any) -> SafeString:
     text = json.dumps(value, ensure_ascii=False, default=str)
     if len(text) <= MAX_TEXT:
         return visible(text)
-    return format_html("{}… ({} characters)", visible(text[:MAX_TEXT]), len(text))
+    return format_html("{}… ({} characters)", visible(text[:MAX_TEXT]), f"{len(text):,}")
 
 
 def render(value: Any, open_levels: int = 2) -> SafeString:

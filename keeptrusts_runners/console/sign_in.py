@@ -6,8 +6,6 @@ session key is new after signing in (`login` rotates it) and worthless after sig
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import authenticate, get_user, login, logout
@@ -20,7 +18,6 @@ from keeptrusts_runners.console import navigation
 from keeptrusts_runners.console.refusals import answers_errors
 from keeptrusts_runners.console.responses import SIGN_IN, local_path, see_other
 from keeptrusts_runners.identity import browser
-from keeptrusts_runners.identity.models import User
 
 REFUSED = "This e-mail address and password do not fit together. Check both, then try again."
 
@@ -42,9 +39,6 @@ class SignInForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
 
 
 def _then(request: HttpRequest) -> str:
@@ -96,7 +90,7 @@ def choose_organization(request: HttpRequest) -> HttpResponse:
     user = get_user(request)
     if not user.is_authenticated:
         return see_other(SIGN_IN)
-    memberships = browser.memberships(cast(User, user))
+    memberships = browser.memberships(user)
     if request.method == "POST":
         wanted = request.POST.get("organization", "")
         for membership in memberships:
@@ -109,6 +103,6 @@ def choose_organization(request: HttpRequest) -> HttpResponse:
         "memberships": memberships,
         "chosen": request.session.get(browser.SESSION_KEY),
         "next": _then(request),
-        "email": cast(User, user).email,
+        "email": user.email,
     }
     return render(request, "console/choose_organization.html", context)

@@ -242,7 +242,7 @@ def _query(context: Context, **changes: str | None) -> str:
         query.pop(name, None)
         if value is not None:
             query[name] = value
-    return "?" + query.urlencode()
+    return f"?{query.urlencode()}"
 
 
 @register.inclusion_tag("console/_chip.html", takes_context=True)
