@@ -32,26 +32,26 @@ def databases(run: str, worker: str) -> Iterator[str]:
     `run` is the same for all workers of one test run and for no other. Yields the name.
     """
     with ExitStack() as stack:
-        server = stack.enter_context(_server())
-        administrator = stack.enter_context(psycopg.connect(server, autocommit=True))
+        server = stack.enter_context(administrator())
+        admin = stack.enter_context(psycopg.connect(server, autocommit=True))
         # Says that this run is alive, to others that look for databases to drop.
-        administrator.execute("SELECT pg_advisory_lock_shared(%s)", [_run_key(run)])
+        admin.execute("SELECT pg_advisory_lock_shared(%s)", [_run_key(run)])
         name = f"{PREFIX}{run}_{worker}"
         with _alone():
-            _drop_abandoned(administrator)
-            template = _template(administrator, server)
-            provision.make_database(administrator, name, template)
+            _drop_abandoned(admin)
+            template = _template(admin, server)
+            provision.make_database(admin, name, template)
         provision.close_database(server, name)
         _point_aliases_at(name)
         try:
             yield name
         finally:
             connections.close_all()
-            _drop(administrator, name)
+            _drop(admin, name)
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def administrator() -> Iterator[str]:
     """An administrator's connection string: for our own server, or for that of DATABASE_URL.
     That must be a server for tests, and its user an administrator: connections to it take on the
     product's roles as they begin."""
@@ -70,22 +70,22 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _template(administrator: psycopg.Connection, server: str) -> str:
+def _template(admin: psycopg.Connection, server: str) -> str:
     """The name of a database migrated by exactly the present code."""
     name = f"{PREFIX}template_{_fingerprint()}"
-    if not provision.database_exists(administrator, name):
-        for (old,) in _names_like(administrator, f"{PREFIX}template_%"):
-            _drop(administrator, old)
-        provision.make_roles(administrator)
+    if not provision.database_exists(admin, name):
+        for (old,) in _names_like(admin, f"{PREFIX}template_%"):
+            _drop(admin, old)
+        provision.make_roles(admin)
         draft = f"{PREFIX}draft"
-        _drop(administrator, draft)
-        provision.make_database(administrator, draft)
+        _drop(admin, draft)
+        provision.make_database(admin, draft)
         provision.close_database(server, draft)
         _point_aliases_at(draft)
         call_command("migrate", database="migrate", verbosity=0)
         connections.close_all()
         # Renamed once it is whole, so that an interrupted migration is never copied.
-        administrator.execute(
+        admin.execute(
             sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
                 sql.Identifier(draft), sql.Identifier(name)
             )
@@ -115,29 +115,27 @@ def _point_aliases_at(name: str) -> None:
             known["OPTIONS"]["options"] = f"-c role={role}"
 
 
-def _drop_abandoned(administrator: psycopg.Connection) -> None:
+def _drop_abandoned(admin: psycopg.Connection) -> None:
     """Databases of runs that are no more."""
-    for (name,) in _names_like(administrator, f"{PREFIX}%"):
+    for (name,) in _names_like(admin, f"{PREFIX}%"):
         run = name.removeprefix(PREFIX).partition("_")[0]
         if run in ("template", "draft"):
             continue
         key = [_run_key(run)]
-        row = administrator.execute("SELECT pg_try_advisory_lock(%s)", key).fetchone()
+        row = admin.execute("SELECT pg_try_advisory_lock(%s)", key).fetchone()
         if row and row[0]:
-            _drop(administrator, name)
-            administrator.execute("SELECT pg_advisory_unlock(%s)", key)
+            _drop(admin, name)
+            admin.execute("SELECT pg_advisory_unlock(%s)", key)
 
 
-def _names_like(administrator: psycopg.Connection, pattern: str) -> list[tuple[str]]:
+def _names_like(admin: psycopg.Connection, pattern: str) -> list[tuple[str]]:
     escaped = pattern.replace("_", r"\_")
     query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
-    return administrator.execute(query, [escaped]).fetchall()
+    return admin.execute(query, [escaped]).fetchall()
 
 
-def _drop(administrator: psycopg.Connection, name: str) -> None:
-    administrator.execute(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    )
+def _drop(admin: psycopg.Connection, name: str) -> None:
+    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _run_key(run: str) -> int:
