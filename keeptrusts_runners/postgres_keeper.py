@@ -221,6 +221,9 @@ def keep(server: Server, report_ready: Callable[[], None]) -> None:
         raise PostgresError("PostgreSQL keeps crashing.")
     finally:
         server.stop()
+        if server.where.socket_dir.parent != server.where.place:
+            # Nobody would ever find it again in the shared temporary directory.
+            shutil.rmtree(server.where.socket_dir, ignore_errors=True)
 
 
 def _watch(server: Server, users: int) -> bool:
