@@ -1,0 +1,164 @@
+"""The only reader of the environment. A wrong value refuses to start and says why."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class ConfigurationError(SystemExit):
+    """A setting that cannot be used: ends the process with one line that names it."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"keeptrusts: {name} {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Everything that is configurable, already checked. `.env.example` describes each."""
+
+    data_dir: Path
+    database_urls: Mapping[str, str]
+    bind: str
+    public_url: str
+    allowed_hosts: list[str]
+    secret_key: str
+    token_key_file: Path
+    evidence_key_file: Path
+    artifacts_dir: Path
+    debug: bool
+    log_format: str
+    log_level: str
+    web_threads: int
+
+    @property
+    def embedded_database(self) -> bool:
+        return not self.database_urls
+
+
+def load(source: Mapping[str, str] = os.environ) -> Environment:
+    """Read and check every setting. Raises ConfigurationError for the first wrong one."""
+    data_dir = Path(source.get("KEEPTRUSTS_DATA_DIR") or BASE_DIR / ".local").resolve()
+    bind = source.get("KEEPTRUSTS_BIND") or "127.0.0.1:8000"
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigurationError("KEEPTRUSTS_BIND", f"must be HOST:PORT, not {bind!r}.")
+    public_url = _public_url(source.get("KEEPTRUSTS_PUBLIC_URL") or f"http://{bind}")
+    return Environment(
+        data_dir=data_dir,
+        database_urls=_database_urls(source),
+        bind=bind,
+        public_url=public_url,
+        allowed_hosts=_allowed_hosts(source, host, public_url),
+        secret_key=_secret_key(source, data_dir),
+        token_key_file=_path(source, "KEEPTRUSTS_TOKEN_KEY_FILE", data_dir / "keys/token.pem"),
+        evidence_key_file=_path(
+            source, "KEEPTRUSTS_EVIDENCE_KEY_FILE", data_dir / "keys/evidence.pem"
+        ),
+        artifacts_dir=_path(source, "KEEPTRUSTS_ARTIFACTS_DIR", data_dir / "artifacts"),
+        debug=_boolean(source, "KEEPTRUSTS_DEBUG"),
+        log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
+        log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),
+        web_threads=_integer(source, "KEEPTRUSTS_WEB_THREADS", 8, 1, 64),
+    )
+
+
+_DATABASE_VARIABLES = {
+    "default": "DATABASE_URL",
+    "migrate": "DATABASE_MIGRATE_URL",
+    "maintain": "DATABASE_MAINTAIN_URL",
+    "forensics": "DATABASE_FORENSICS_URL",
+}
+
+
+def _database_urls(source: Mapping[str, str]) -> dict[str, str]:
+    """The addresses of an external server by alias; empty when PostgreSQL is embedded."""
+    urls = {alias: source[name] for alias, name in _DATABASE_VARIABLES.items() if source.get(name)}
+    if urls and "default" not in urls:
+        raise ConfigurationError("DATABASE_URL", "is missing while another DATABASE_*_URL is set.")
+    for alias, url in urls.items():
+        if urlsplit(url).scheme not in ("postgres", "postgresql"):
+            raise ConfigurationError(
+                _DATABASE_VARIABLES[alias], "must look like postgresql://user@host/name."
+            )
+    return urls
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("KEEPTRUSTS_PUBLIC_URL", f"must be an http(s) URL, not {url!r}.")
+    return url.rstrip("/")
+
+
+def _allowed_hosts(source: Mapping[str, str], bind_host: str, public_url: str) -> list[str]:
+    named = source.get("KEEPTRUSTS_ALLOWED_HOSTS")
+    if named:
+        return [host.strip() for host in named.split(",") if host.strip()]
+    return sorted(
+        {"localhost", "127.0.0.1", "[::1]", bind_host, urlsplit(public_url).hostname or ""}
+    )
+
+
+def _secret_key(source: Mapping[str, str], data_dir: Path) -> str:
+    if key := source.get("SECRET_KEY"):
+        if len(key) < 32:
+            raise ConfigurationError("SECRET_KEY", "must have at least 32 characters.")
+        return key
+    named = source.get("SECRET_KEY_FILE")
+    path = Path(named) if named else data_dir / "keys" / "secret_key"
+    try:
+        if not named and not path.exists():
+            _write_secret(path)
+        key = path.read_text().strip()
+    except OSError as error:
+        where = "SECRET_KEY_FILE" if named else "KEEPTRUSTS_DATA_DIR"
+        raise ConfigurationError(where, f"cannot be used: {error}.") from None
+    if len(key) < 32:
+        raise ConfigurationError("SECRET_KEY_FILE", "must hold at least 32 characters.")
+    return key
+
+
+def _write_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(48))
+    try:
+        # A link, unlike a rename, lets the first of two processes that start at once win.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _path(source: Mapping[str, str], name: str, default: Path) -> Path:
+    return Path(source[name]).resolve() if source.get(name) else default
+
+
+def _boolean(source: Mapping[str, str], name: str) -> bool:
+    value = (source.get(name) or "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise ConfigurationError(name, f"must be true or false, not {value!r}.")
+    return value in ("true", "1")
+
+
+def _choice(source: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = source.get(name) or choices[0]
+    if value not in choices:
+        raise ConfigurationError(name, f"must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _integer(source: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = source.get(name) or str(default)
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise ConfigurationError(name, f"must be a number from {low} to {high}, not {text!r}.")
+    return int(text)
