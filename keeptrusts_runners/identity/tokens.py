@@ -1,0 +1,220 @@
+"""Tokens: signed with Ed25519, verified without the database, then checked against it.
+
+A verified signature says who the bearer was when the token was issued; `resolve` says who it is
+now. A disabled user, a removed membership, a revoked service account or a revoked token loses
+access on the next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, ClassVar
+from uuid import UUID
+
+import jwt
+from django.conf import settings
+from django.db import connection
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.tokens import Token
+
+from keeptrusts_runners import ids
+from keeptrusts_runners.errors import InvalidToken
+from keeptrusts_runners.identity.principal import Principal, PrincipalKind
+from keeptrusts_runners.identity.scopes import ROLE_SCOPES, SESSION_TOKEN_SCOPES, Role, Scope
+from keeptrusts_runners.identity.tenancy import organization_scope
+from keeptrusts_runners.keys import SigningKey, load_or_create
+
+CLOCK_LEEWAY = timedelta(seconds=5)
+
+
+@lru_cache(maxsize=1)
+def signing_key() -> SigningKey:
+    return load_or_create(settings.TOKEN_KEY_FILE)
+
+
+class KeyedBackend(TokenBackend):
+    """simplejwt's backend, with the `kid` that it does not write."""
+
+    def __init__(self) -> None:
+        conf = settings.SIMPLE_JWT
+        super().__init__(
+            conf["ALGORITHM"], None, "", conf["AUDIENCE"], conf["ISSUER"], None, CLOCK_LEEWAY
+        )
+        self.key = signing_key()
+
+    @property
+    def prepared_verifying_key(self) -> Any:
+        return self.key.private.public_key()
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        claims = {**payload, "aud": self.audience, "iss": self.issuer}
+        headers = {"kid": self.key.kid}
+        return jwt.encode(claims, self.key.private, algorithm=self.algorithm, headers=headers)
+
+
+@lru_cache(maxsize=1)
+def backend() -> KeyedBackend:
+    return KeyedBackend()
+
+
+class _Token(Token):
+    def get_token_backend(self) -> TokenBackend:
+        return backend()
+
+    def verify(self) -> None:
+        super().verify()
+        if "iat" not in self.payload or "sub" not in self.payload or "org" not in self.payload:
+            raise TokenError("Token lacks a claim")
+
+
+class AccessToken(_Token):
+    """What a user or a service account presents: 15 minutes."""
+
+    token_type: ClassVar[str] = "access"
+    lifetime = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
+
+
+class SessionToken(_Token):
+    """What executing code holds: one session, one lease epoch, renewed by heartbeats."""
+
+    token_type: ClassVar[str] = "session"
+    lifetime = timedelta(minutes=15)
+
+
+class RefreshToken(_Token):
+    """What a user exchanges for the next access token, once."""
+
+    token_type: ClassVar[str] = "refresh"
+    lifetime = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A verified token's content. `account` is whose credential it rests on: the subject itself,
+    or for a session token the user or service account that claimed the session."""
+
+    kind: PrincipalKind
+    subject: UUID
+    organization_id: UUID
+    scopes: frozenset[str]
+    jti: UUID
+    expires_at: datetime
+    account: str
+    lease_epoch: int | None = None
+
+
+_PREFIX_OF_KIND = {"user": "user", "service_account": "sa", "session": "sess"}
+
+
+def _stamp(token: Token, kind: str, subject: UUID, organization_id: UUID) -> None:
+    token["sub"] = ids.encode(_PREFIX_OF_KIND[kind], subject)
+    token["org"] = ids.encode("org", organization_id)
+    token["principal_type"] = kind
+
+
+def issue_access(
+    kind: PrincipalKind, subject: UUID, organization_id: UUID, scopes: frozenset[Scope]
+) -> str:
+    token = AccessToken()
+    _stamp(token, kind.value, subject, organization_id)
+    token["scope"] = " ".join(sorted(scopes))
+    return str(token)
+
+
+def issue_session(
+    session_id: UUID, claimed_by: Principal, lease_epoch: int, lease_ttl_seconds: int
+) -> str:
+    """The token of one lease: life max(15 min, 2 × lease); renewing it costs no database."""
+    token = SessionToken()
+    _stamp(token, "session", session_id, claimed_by.organization_id)
+    token["scope"] = " ".join(sorted(SESSION_TOKEN_SCOPES))
+    token["lease_epoch"] = lease_epoch
+    token["azp"] = claimed_by.account
+    token.set_exp(lifetime=max(timedelta(minutes=15), timedelta(seconds=2 * lease_ttl_seconds)))
+    return str(token)
+
+
+def issue_refresh(user_id: UUID, organization_id: UUID) -> tuple[str, UUID, datetime]:
+    token = RefreshToken()
+    _stamp(token, "user", user_id, organization_id)
+    return str(token), UUID(hex=token["jti"]), datetime.fromtimestamp(token["exp"], UTC)
+
+
+def verify(raw: str, kinds: tuple[type[_Token], ...] = (AccessToken, SessionToken)) -> Claims:
+    """The claims of a token of ours that is in force. Raises InvalidToken; touches no database."""
+    try:
+        unverified = jwt.decode(raw, options={"verify_signature": False})
+        kind = {cls.token_type: cls for cls in kinds}[unverified["token_type"]]
+        payload = kind(raw).payload  # type: ignore[arg-type]  # simplejwt: str is what it takes
+        return _claims(payload)
+    except (TokenError, jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidToken from error
+
+
+def _claims(payload: Mapping[str, Any]) -> Claims:
+    kind = PrincipalKind(payload["principal_type"])
+    is_session = kind is PrincipalKind.SESSION
+    return Claims(
+        kind=kind,
+        subject=ids.decode(_PREFIX_OF_KIND[kind.value], payload["sub"]),
+        organization_id=ids.decode("org", payload["org"]),
+        scopes=frozenset(payload["scope"].split()),
+        jti=UUID(hex=payload["jti"]),
+        expires_at=datetime.fromtimestamp(payload["exp"], UTC),
+        account=payload["azp"] if is_session else payload["sub"],
+        lease_epoch=int(payload["lease_epoch"]) if is_session else None,
+    )
+
+
+# Both end in the same three columns; the primary keys and identity_membership_once serve them.
+_USER_NOW = """
+SELECT m.role, u.email, NULL::uuid
+  FROM identity_membership m JOIN identity_user u ON u.id = m.user_id
+ WHERE m.user_id = %(subject)s AND u.is_active
+   AND NOT EXISTS (SELECT 1 FROM identity_revoked_token r WHERE r.id = %(jti)s)
+"""
+_SERVICE_ACCOUNT_NOW = """
+SELECT a.role, a.name, a.owner_id
+  FROM identity_service_account a
+ WHERE a.id = %(subject)s AND a.revoked_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM identity_revoked_token r WHERE r.id = %(jti)s)
+"""
+
+
+def resolve(claims: Claims) -> Principal:
+    """Who the bearer is now. Call within the organization's scope. Raises InvalidToken."""
+    prefix = "user" if claims.account.startswith("user_") else "sa"
+    account_id = ids.decode(prefix, claims.account)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _USER_NOW if prefix == "user" else _SERVICE_ACCOUNT_NOW,
+            {"subject": account_id, "jti": claims.jti},
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise InvalidToken
+    role, name, owner = Role(row[0]), row[1], row[2]
+    is_session = claims.kind is PrincipalKind.SESSION
+    held = SESSION_TOKEN_SCOPES if is_session else ROLE_SCOPES[role]
+    return Principal(
+        kind=claims.kind,
+        id=claims.subject,
+        organization_id=claims.organization_id,
+        scopes=frozenset(scope for scope in held if scope in claims.scopes),
+        role=None if is_session else role,
+        name=name,
+        lease_epoch=claims.lease_epoch,
+        account=claims.account,
+        owner_user_id=account_id if prefix == "user" else owner,
+    )
+
+
+def authenticate(raw: str) -> Principal:
+    """Verify and resolve in a transaction of its own."""
+    claims = verify(raw)
+    with organization_scope(claims.organization_id):
+        return resolve(claims)
