@@ -1,0 +1,1 @@
+"""WHERE work may run: runner profiles and the harness revisions pinned to them."""

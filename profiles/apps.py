@@ -1,0 +1,8 @@
+"""Runner profiles and harness revisions."""
+
+from django.apps import AppConfig
+
+
+class ProfilesConfig(AppConfig):
+    name = "profiles"
+    verbose_name = "Runner profiles"
