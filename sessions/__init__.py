@@ -1,0 +1,1 @@
+"""WHAT is running: runner sessions and their lifecycle. (App label: runner_sessions.)"""

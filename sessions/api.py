@@ -1,0 +1,285 @@
+"""/v1/runners/sessions: dispatch, read, and the lifecycle."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from keeptrusts_runners.api import etag
+from keeptrusts_runners.api.examples import Example
+from keeptrusts_runners.api.idempotency import idempotent
+from keeptrusts_runners.api.lease_epoch import named_epoch
+from keeptrusts_runners.api.pagination import list_answer, page
+from keeptrusts_runners.api.views import ApiViewSet
+from keeptrusts_runners.errors import (
+    LeaseEpochRequired,
+    LeaseLost,
+    NotClaimable,
+    NotLeased,
+    NotLeaseHolder,
+    OutcomeConflict,
+    ProfileArchived,
+    StateConflict,
+)
+from keeptrusts_runners.identity import tokens
+from keeptrusts_runners.identity.scopes import Scope
+from profiles.serializers import HarnessOut
+from sessions import amendments, claims, lifecycle, queries
+from sessions.claims import ClaimRequest
+from sessions.filters import SessionFilters
+from sessions.models import RunnerSession, View
+from sessions.serializers import (
+    AmendIn,
+    CheckpointAnswer,
+    CheckpointIn,
+    CheckpointOut,
+    ClaimIn,
+    ClaimNextIn,
+    ClaimOut,
+    DispatchIn,
+    HeartbeatIn,
+    HeartbeatOut,
+    ReasonIn,
+    ResumeIn,
+    SessionDetailOut,
+    SessionOut,
+    TransitionOut,
+)
+
+_FENCED = (NotLeased, LeaseLost, LeaseEpochRequired, NotLeaseHolder)
+
+
+def _tag(session: RunnerSession) -> str:
+    return etag.strong(session.id, session.version)
+
+
+class SessionViewSet(ApiViewSet):
+    """Runner sessions: dispatched by automation, driven by operators, run by executors."""
+
+    tag = "Sessions"
+    scopes: ClassVar = {
+        "list": Scope.READ,
+        "create": Scope.DISPATCH,
+        "retrieve": Scope.READ,
+        "amend": Scope.WRITE,
+        "claim": Scope.CLAIM,
+        "claim_next": Scope.CLAIM,
+        "heartbeat": Scope.WRITE,
+        "checkpoint": Scope.WRITE,
+        "checkpoints": Scope.READ,
+        "transitions": Scope.READ,
+        "pause": Scope.WRITE,
+        "resume": Scope.WRITE,
+        "cancel": Scope.WRITE,
+    }
+    session_token_actions: ClassVar = frozenset(
+        {"retrieve", "amend", "heartbeat", "checkpoint", "checkpoints", "transitions"}
+    )
+    inputs: ClassVar = {
+        "create": DispatchIn,
+        "amend": AmendIn,
+        "claim": ClaimIn,
+        "claim_next": ClaimNextIn,
+        "heartbeat": HeartbeatIn,
+        "checkpoint": CheckpointIn,
+        "pause": ReasonIn,
+        "resume": ResumeIn,
+        "cancel": ReasonIn,
+    }
+    outputs: ClassVar = {
+        "list": SessionOut,
+        "create": SessionDetailOut,
+        "retrieve": SessionDetailOut,
+        "amend": SessionDetailOut,
+        "claim": ClaimOut,
+        "claim_next": ClaimOut,
+        "heartbeat": HeartbeatOut,
+        "checkpoint": CheckpointAnswer,
+        "checkpoints": CheckpointOut,
+        "transitions": TransitionOut,
+        "pause": SessionDetailOut,
+        "resume": SessionDetailOut,
+        "cancel": SessionDetailOut,
+    }
+    statuses: ClassVar = {"checkpoint": 201}
+    filters: ClassVar = {"list": SessionFilters}
+    paginated_actions: ClassVar = frozenset({"list", "checkpoints", "transitions"})
+    parameters: ClassVar = {
+        name: {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
+        for name in ("amend", "heartbeat", "checkpoint")
+    }
+    tagged_actions: ClassVar = frozenset({"retrieve", "amend"})
+    refuses: ClassVar = {
+        "create": (ProfileArchived,),
+        "amend": (*_FENCED, StateConflict, OutcomeConflict),
+        "claim": (StateConflict, NotClaimable, LeaseLost),
+        "claim_next": (LeaseLost,),
+        "heartbeat": _FENCED,
+        "checkpoint": _FENCED,
+        "pause": (StateConflict, NotLeaseHolder),
+        "resume": (StateConflict, NotLeaseHolder),
+        "cancel": (StateConflict, NotLeaseHolder),
+    }
+    examples: ClassVar = {
+        "create": (
+            Example(
+                "A task for the newest revision of a profile",
+                request={
+                    "profile_id": "prof_01h455vb4pex5vsknk084sn02q",
+                    "task_id": "task_456",
+                    "input": {"job": "collect-artifacts"},
+                },
+            ),
+        )
+    }
+
+    def list(self, request: Request) -> HttpResponse:
+        """List runner sessions, newest first; `view=queue` in the order of claims."""
+        rows = self.filtered(queries.sessions(by=self.principal))
+        queue = request.GET.get("view") == View.QUEUE
+        order = ("-priority", "id") if queue else ("-id",)
+        return self.answer(list_answer(*page(rows, request, order=order), SessionOut))
+
+    @idempotent
+    def create(self, request: Request) -> HttpResponse:
+        """Dispatch a runner session.
+
+        The newest usable harness revision of the profile, or the one named, is pinned by id and
+        digest now.
+        """
+        fields = self.body()
+        if traceparent := getattr(request._request, "traceparent", None):
+            fields["traceparent"] = str(traceparent)
+        session = lifecycle.dispatch(fields, by=self.principal)
+        return self.answer(SessionDetailOut.render(session), 201, _tag(session))
+
+    def retrieve(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Get one runner session."""
+        session = queries.session(session_id, by=self.principal)
+        return self.answer(SessionDetailOut.render(session), tag=_tag(session))
+
+    def amend(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Update a runner session: its state through the lifecycle, progress, metadata.
+
+        The lease holder ends the session with `completed` or `failed` and acknowledges with
+        `paused` or `cancelled`; anybody else pauses, cancels or resumes (`running`) it.
+        """
+        fields = self.body()
+        session = amendments.amend(
+            session_id,
+            fields,
+            by=self.principal,
+            lease_epoch=named_epoch(request, fields),
+            check=lambda locked: self.require_match(_tag(locked)),
+        )
+        return self.answer(SessionDetailOut.render(session), tag=_tag(session))
+
+    def claim(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Claim a pending session.
+
+        Atomic: of many claims at once exactly one wins. The answer holds the lease, the pinned
+        harness, the last checkpoint and the session token that executing code uses.
+        """
+        claimed = claims.claim(session_id, _claim_request(self.body()), by=self.principal)
+        return self.answer(self._claimed(claimed))
+
+    def claim_next(self, request: Request) -> HttpResponse:
+        """Claim the next sessions, by priority, then age.
+
+        204 when there are none. A session is handed out only to an executor whose `labels` hold
+        all of the session's.
+        """
+        found = claims.claim_next(_claim_request(self.body()), by=self.principal)
+        if not found:
+            return self.answer(status=204)
+        return self.answer({"items": [self._claimed(session) for session in found]})
+
+    def _claimed(self, session: RunnerSession) -> dict[str, Any]:
+        token = tokens.issue_session(
+            session.id, self.principal, session.lease_epoch, session.lease_ttl_seconds or 0
+        )
+        checkpoint = claims.checkpoint_to_resume_from(session)
+        extra = {
+            "session_token": token,
+            "harness": HarnessOut.render(session.harness) if session.harness else None,
+            "checkpoint": CheckpointOut.render(checkpoint) if checkpoint else None,
+        }
+        return SessionDetailOut.render(session) | extra
+
+    def heartbeat(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Record liveness: extends the lease, and the first one starts the session.
+
+        The answer says what the session is to become (`desired_state`) and renews the token.
+        """
+        fields = self.body()
+        session = claims.heartbeat(
+            session_id,
+            by=self.principal,
+            lease_epoch=named_epoch(request, fields),
+            progress=fields.get("progress"),
+        )
+        session.session_token = tokens.issue_session(  # type: ignore[attr-defined]
+            session.id, self.principal, session.lease_epoch, session.lease_ttl_seconds or 0
+        )
+        return self.answer(HeartbeatOut.render(session))
+
+    def checkpoint(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Record a checkpoint, which the next attempt is handed at its claim."""
+        fields = self.body()
+        session, made = claims.checkpoint(
+            session_id,
+            fields["data"],
+            by=self.principal,
+            label=fields.get("label", ""),
+            lease_epoch=named_epoch(request, fields),
+        )
+        answer = CheckpointOut.render(made) | {"desired_state": str(session.desired_state)}
+        return self.answer(answer, 201)
+
+    def checkpoints(self, request: Request, session_id: UUID) -> HttpResponse:
+        """List a session's checkpoints, newest first."""
+        queries.session(session_id, by=self.principal)
+        rows = page(queries.checkpoints(session_id), request, order=("-number",))
+        return self.answer(list_answer(*rows, CheckpointOut))
+
+    def transitions(self, request: Request, session_id: UUID) -> HttpResponse:
+        """List a session's way through its lifecycle, in order."""
+        queries.session(session_id, by=self.principal)
+        rows = page(queries.transitions(session_id), request, order=("seq",))
+        return self.answer(list_answer(*rows, TransitionOut))
+
+    def pause(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Pause: at once while pending, else when the runner has acknowledged it."""
+        reason = self.body().get("reason", "")
+        session = lifecycle.pause(session_id, by=self.principal, reason=reason)
+        return self.answer(SessionDetailOut.render(session))
+
+    def resume(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Resume a paused session from its last checkpoint, or from the one named."""
+        checkpoint_id = self.body().get("checkpoint_id")
+        session = lifecycle.resume(session_id, by=self.principal, checkpoint_id=checkpoint_id)
+        return self.answer(SessionDetailOut.render(session))
+
+    def cancel(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Cancel: at once without a lease; with one the runner has a minute to acknowledge.
+
+        Its grants end now in either case. Cancelling again is the same answer.
+        """
+        reason = self.body().get("reason", "")
+        session = lifecycle.cancel(session_id, by=self.principal, reason=reason)
+        return self.answer(SessionDetailOut.render(session))
+
+
+def _claim_request(fields: dict[str, Any]) -> ClaimRequest:
+    executor = fields.get("executor", {})
+    return ClaimRequest(
+        executor=executor,
+        claim_id=fields.get("claim_id", ""),
+        lease_ttl_seconds=fields.get("lease_ttl_seconds"),
+        profile_ids=tuple(fields.get("profiles", ())),
+        labels=fields.get("labels", executor.get("labels", {})),
+        max=fields.get("max", 1),
+    )

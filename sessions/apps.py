@@ -1,0 +1,9 @@
+"""Runner sessions. The label keeps clear of django.contrib.sessions, which owns `sessions`."""
+
+from django.apps import AppConfig
+
+
+class SessionsConfig(AppConfig):
+    name = "sessions"
+    label = "runner_sessions"
+    verbose_name = "Runner sessions"

@@ -1,0 +1,373 @@
+"""What executors do under a lease: claim, heartbeat, checkpoint, and the fence itself.
+
+A lease ends only by a committed change of its row. The fence therefore compares epoch and state
+under the row's lock, and never the clock: a heartbeat that waited for the lock while its lease
+was taken away sees the new epoch, whatever the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import (
+    LeaseEpochRequired,
+    LeaseLost,
+    NotClaimable,
+    NotLeased,
+    NotLeaseHolder,
+    field_error,
+)
+from keeptrusts_runners.identity.principal import Principal, PrincipalKind
+from profiles.models import (
+    MAX_LEASE_TTL_SECONDS,
+    HarnessStatus,
+    ProfileStatus,
+    RunnerProfile,
+)
+from sessions import transitions
+from sessions.models import Checkpoint, RunnerSession
+from sessions.states import LEASED, State, Verb
+from sessions.transitions import Step
+
+MAX_CHECKPOINT_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What an executor says when it claims. `labels` are what it offers: a session is handed out
+    only to an executor that has all of the session's labels."""
+
+    executor: Mapping[str, Any] = field(default_factory=dict)
+    claim_id: str = ""
+    lease_ttl_seconds: int | None = None
+    profile_ids: tuple[UUID, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max: int = 1
+
+
+def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | None) -> None:
+    """The fence: may this principal write under the session's current lease?
+
+    `session` is locked. A session token names its epoch itself; another bearer may leave it out
+    while it can mean only the first. Raises NotLeased, LeaseLost, LeaseEpochRequired,
+    NotLeaseHolder.
+    """
+    by.require_session(session.id)
+    epoch = by.lease_epoch if by.kind is PrincipalKind.SESSION else named_epoch
+    if session.lease_epoch == 0:
+        address = f"/v1/runners/sessions/{ids.encode('sess', session.id)}/claim"
+        raise NotLeased(current_state=session.state, allowed_verbs=["claim"], claim=address)
+    if epoch is not None and epoch != session.lease_epoch:
+        raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+    if session.state not in LEASED:
+        raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+    if epoch is None and session.lease_epoch != 1:
+        raise LeaseEpochRequired(lease_epoch=session.lease_epoch)
+    if by.is_executor and by.account != session.lease_account:
+        raise NotLeaseHolder
+
+
+def on_behalf(session: RunnerSession, by: Principal) -> dict[str, Any]:
+    """What the record of an execution write adds when a person made it."""
+    return {"on_behalf": session.lease_account} if by.is_person else {}
+
+
+# --- claim -----------------------------------------------------------------------------------
+
+
+def claim(session_id: UUID, request: ClaimRequest, *, by: Principal) -> RunnerSession:
+    """Take this pending session under a new lease. Of many at once exactly one succeeds.
+
+    Repeating it with the same `claim_id` while the lease lives answers the same lease. Raises
+    StateConflict, NotClaimable, LeaseLost.
+    """
+    session = transitions.lock(session_id, by=by)
+    if request.claim_id and request.claim_id == session.claim_id:
+        return _repeated(session, by)
+    transitions.require(session, Verb.CLAIM)
+    now = clock.now()
+    profile = RunnerProfile.objects.get(id=session.profile_id)
+    _claimable(session, profile, now)
+    return transitions.apply([_claim_step(session, profile, request, by, now)], by=by, now=now)[0]
+
+
+def _repeated(session: RunnerSession, by: Principal) -> RunnerSession:
+    if session.is_leased and session.lease_account == by.account:
+        return session
+    raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+
+
+def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) -> None:
+    if profile.status == ProfileStatus.PAUSED:
+        raise NotClaimable("The profile is paused.", reason="profile_paused")
+    if session.harness and session.harness.status == HarnessStatus.RECALLED:
+        raise NotClaimable("The harness revision is recalled.", reason="harness_recalled")
+    if session.not_before and session.not_before > now:
+        raise NotClaimable(
+            "It is not yet time.",
+            reason="not_before",
+            not_before=clock.rfc3339(session.not_before),
+        )
+    if _free_slots([profile]).get(profile.id, 1) < 1:
+        raise NotClaimable(
+            "The profile's max_concurrent_sessions is reached.", reason="limit_reached"
+        )
+
+
+def _claim_step(
+    session: RunnerSession,
+    profile: RunnerProfile,
+    request: ClaimRequest,
+    by: Principal,
+    now: datetime,
+) -> Step:
+    ttl = _lease_ttl(profile, request)
+    # The epoch changes here, so the guarded UPDATE still compares the one that was locked.
+    epoch = session.lease_epoch + 1
+    changes = {
+        "lease_epoch": epoch,
+        "lease_account": by.account,
+        "lease_executor": dict(request.executor),
+        "lease_ttl_seconds": ttl,
+        "lease_expires_at": now + timedelta(seconds=ttl),
+        "heartbeat_interval_seconds": min(profile.heartbeat_interval_seconds, max(1, ttl // 2)),
+        "heartbeat_at": None,
+        "claim_id": request.claim_id,
+        "dispatched_at": now,
+        "deadline_at": session.run_deadline_at,
+        "not_before": None,
+    }
+    lease = {
+        "lease_epoch": epoch,
+        "holder": by.account,
+        "executor": dict(request.executor),
+        "ttl_seconds": ttl,
+        "expires_at": clock.rfc3339(changes["lease_expires_at"]),
+    }
+    return Step(
+        session, Verb.CLAIM, State.DISPATCHED, data={"attempt": epoch}, changes=changes,
+        also=(("lease.granted", lease),),
+    )  # fmt: skip
+
+
+def _lease_ttl(profile: RunnerProfile, request: ClaimRequest) -> int:
+    if request.lease_ttl_seconds is None:
+        return profile.lease_ttl_seconds
+    if request.lease_ttl_seconds > max(profile.lease_ttl_seconds, MAX_LEASE_TTL_SECONDS):
+        raise field_error("/lease_ttl_seconds", "too_large", "Longer than a lease may be.")
+    return request.lease_ttl_seconds
+
+
+# Served by runner_session_queue (priority, then age). SKIP LOCKED: a row that another claimer
+# holds is as good as gone, and waiting for it would only hand out a lost race.
+_NEXT = """
+SELECT s.id FROM runner_session s
+  JOIN runner_profile p ON p.id = s.profile_id
+  LEFT JOIN runner_harness h ON h.id = s.harness_id
+ WHERE s.organization_id = %(organization)s AND s.state = 'pending'
+   AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
+   AND p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
+   AND s.labels <@ %(labels)s::jsonb
+   AND (%(profiles)s::uuid[] IS NULL OR s.profile_id = ANY(%(profiles)s))
+   AND s.profile_id <> ALL(%(saturated)s::uuid[])
+ ORDER BY s.priority DESC, s.id
+ LIMIT %(max)s
+   FOR NO KEY UPDATE OF s SKIP LOCKED
+"""
+
+
+def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
+    """The next sessions that this executor may run, each under a new lease; [] when there are
+    none. Order: priority, then age."""
+    if request.claim_id and (again := _claimed_before(request, by)):
+        return again
+    limited = _limited_profiles(request, by)
+    free = _free_slots(limited)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _NEXT,
+            {
+                "organization": by.organization_id,
+                "labels": json.dumps(dict(request.labels)),
+                "profiles": list(request.profile_ids) or None,
+                "saturated": [profile_id for profile_id, slots in free.items() if slots < 1],
+                "max": request.max,
+            },
+        )
+        found = [row[0] for row in cursor.fetchall()]
+    by_id = RunnerSession.objects.select_related("profile", "harness").in_bulk(found)
+    now = clock.now()
+    steps = [
+        _claim_step(session, session.profile, request, by, now)
+        for session in _within_limits([by_id[session_id] for session_id in found], free)
+    ]
+    return transitions.apply(steps, by=by, now=now) if steps else []
+
+
+def _claimed_before(request: ClaimRequest, by: Principal) -> list[RunnerSession]:
+    """The live leases that this claim_id has already been given. Raises LeaseLost when they are
+    over. An empty answer was never stored, so it is simply asked again."""
+    known = RunnerSession.objects.filter(
+        organization_id=by.organization_id, claim_id=request.claim_id, lease_account=by.account
+    ).select_related("profile", "harness")
+    live = [session for session in known if session.is_leased]
+    if known and not live:
+        raise LeaseLost("The leases of this claim_id are over.")
+    return live
+
+
+def _limited_profiles(request: ClaimRequest, by: Principal) -> list[RunnerProfile]:
+    limited = RunnerProfile.objects.in_organization(by.organization_id).filter(
+        max_concurrent_sessions__isnull=False
+    )
+    if request.profile_ids:
+        limited = limited.filter(id__in=request.profile_ids)
+    return list(limited.order_by("id"))
+
+
+def _free_slots(profiles: list[RunnerProfile]) -> dict[UUID, int]:
+    """How many more sessions each limited profile may run, derived from the live leases under a
+    lock per profile, taken in the order of the ids; an unlimited one is left out."""
+    limited = {p.id: p.max_concurrent_sessions for p in profiles if p.max_concurrent_sessions}
+    if not limited:
+        return {}
+    with connection.cursor() as cursor:
+        for profile_id in sorted(limited):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_key(profile_id)])
+    live = Counter(
+        RunnerSession.objects.leased()
+        .filter(profile_id__in=limited)
+        .values_list("profile_id", flat=True)
+    )
+    return {profile_id: limit - live[profile_id] for profile_id, limit in limited.items()}
+
+
+def _lock_key(profile_id: UUID) -> int:
+    digest = hashlib.sha256(b"kt.profile_slots" + profile_id.bytes).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def _within_limits(found: list[RunnerSession], free: dict[UUID, int]) -> list[RunnerSession]:
+    left = dict(free)
+    taken = []
+    for session in found:
+        if left.get(session.profile_id, 1) > 0:
+            taken.append(session)
+            if session.profile_id in left:
+                left[session.profile_id] -= 1
+    return taken
+
+
+# --- under the lease -------------------------------------------------------------------------
+
+
+def heartbeat(
+    session_id: UUID,
+    *,
+    by: Principal,
+    lease_epoch: int | None = None,
+    progress: Mapping[str, Any] | None = None,
+) -> RunnerSession:
+    """Extend the lease; the first one starts the session. The answer carries `desired_state`."""
+    session = transitions.lock(session_id, by=by)
+    require_lease(session, by=by, named_epoch=lease_epoch)
+    now = clock.now()
+    values = _extended(session, now) | _progress(progress, now)
+    if session.state == State.DISPATCHED:
+        return _start(session, values, by, now)
+    RunnerSession.objects.filter(id=session.id).update(**values)
+    for name, value in values.items():
+        setattr(session, name, value)
+    return session
+
+
+def _extended(session: RunnerSession, now: datetime) -> dict[str, Any]:
+    ttl = timedelta(seconds=session.lease_ttl_seconds or 0)
+    return {"heartbeat_at": now, "lease_expires_at": now + ttl}
+
+
+def _progress(progress: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
+    return {"progress": dict(progress), "progress_at": now} if progress is not None else {}
+
+
+def _start(
+    session: RunnerSession, values: dict[str, Any], by: Principal, now: datetime
+) -> RunnerSession:
+    deadline = session.run_deadline_at or now + timedelta(seconds=session.timeout_seconds)
+    values |= {
+        "started_at": session.started_at or now,
+        "run_deadline_at": deadline,
+        "deadline_at": deadline,
+    }
+    return transitions.transition(
+        session, Verb.HEARTBEAT, State.RUNNING, by=by, now=now,
+        data=on_behalf(session, by), changes=values,
+    )  # fmt: skip
+
+
+def report_progress(
+    session: RunnerSession, progress: Mapping[str, Any], *, now: datetime
+) -> RunnerSession:
+    """Progress of a locked and fenced session; like a heartbeat it changes no ETag."""
+    values = _progress(progress, now)
+    RunnerSession.objects.filter(id=session.id).update(**values)
+    session.progress, session.progress_at = values["progress"], now
+    return session
+
+
+def checkpoint(
+    session_id: UUID,
+    data: Any,
+    *,
+    by: Principal,
+    label: str = "",
+    lease_epoch: int | None = None,
+) -> tuple[RunnerSession, Checkpoint]:
+    """Record what the next attempt needs: immutable, numbered, with its digest in the ledger."""
+    session = transitions.lock(session_id, by=by)
+    require_lease(session, by=by, named_epoch=lease_epoch)
+    stored = json.dumps(data, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+    if len(stored) > MAX_CHECKPOINT_BYTES:
+        raise field_error("/data", "too_large", f"At most {MAX_CHECKPOINT_BYTES} bytes as JSON.")
+    now = clock.now()
+    made = Checkpoint.objects.create(
+        organization_id=session.organization_id,
+        session_id=session.id,
+        number=session.checkpoints_recorded + 1,
+        lease_epoch=session.lease_epoch,
+        label=label,
+        data=data,
+        digest="sha256:" + hashlib.sha256(stored).hexdigest(),
+        created_at=now,
+    )
+    record = {
+        "checkpoint_id": ids.encode("ckpt", made.id),
+        "number": made.number,
+        "label": label,
+        "digest": made.digest,
+        **on_behalf(session, by),
+    }
+    transitions.transition(
+        session, Verb.CHECKPOINT, State(session.state), by=by, now=now, reason=session.reason,
+        kind="checkpoint.recorded", data=record,
+        changes={"checkpoints_recorded": made.number, "resume_from": None},
+    )  # fmt: skip
+    return session, made
+
+
+def checkpoint_to_resume_from(session: RunnerSession) -> Checkpoint | None:
+    """What a claim hands out: the one named at resume, or else the newest."""
+    if not session.checkpoints_recorded:
+        return None
+    number = session.resume_from or session.checkpoints_recorded
+    return Checkpoint.objects.filter(session_id=session.id, number=number).first()

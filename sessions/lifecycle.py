@@ -1,0 +1,233 @@
+"""Verbs of operators and automation on sessions: dispatch, pause, resume, cancel, amend.
+
+Each runs within the organization's scope, locks its session first and takes one step. The verbs
+of executors are in claims.py (claim, heartbeat, checkpoint) and outcomes.py (complete, fail,
+acknowledge); those of time in reaper.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import NotLeaseHolder, ProfileArchived, unknown_reference
+from keeptrusts_runners.identity.principal import Principal
+from profiles import catalog
+from profiles.models import HarnessRevision, ProfileStatus, RunnerProfile
+from sessions import transitions
+from sessions.models import Checkpoint, DesiredState, RunnerSession
+from sessions.signals import Change
+from sessions.states import LEASED, State, Verb
+
+QUEUE_TIMEOUT = timedelta(hours=24)
+RUN_TIMEOUT = timedelta(hours=24)
+PAUSE_TIMEOUT = timedelta(days=7)
+CANCEL_TIMEOUT = timedelta(seconds=60)
+
+
+def dispatch(fields: Mapping[str, Any], *, by: Principal) -> RunnerSession:
+    """A new pending session with the harness pinned by id and digest now.
+
+    `fields` are those of the dispatch body; raises Invalid for references that lead nowhere and
+    ProfileArchived.
+    """
+    fields = dict(fields)
+    profile = _dispatchable(fields.pop("profile_id"), by)
+    harness = catalog.harness_to_pin(profile, fields.pop("harness_id", None), by=by)
+    now = clock.now()
+    session = RunnerSession(
+        organization_id=by.organization_id,
+        profile=profile,
+        harness=harness,
+        dispatched_by=by.actor,
+        grant_policy=profile.grant_policy,
+        grant_policy_version=profile.grant_policy_version,
+        backoff_seconds=profile.backoff_seconds,
+        max_attempts=fields.pop("max_attempts", None) or profile.max_attempts,
+        queue_timeout_seconds=fields.pop("queue_timeout_seconds", None)
+        or int(QUEUE_TIMEOUT.total_seconds()),
+        timeout_seconds=fields.pop("timeout_seconds", None) or int(RUN_TIMEOUT.total_seconds()),
+        created_at=now,
+        updated_at=now,
+        **fields,
+    )
+    session.deadline_at = _queue_deadline(session, now)
+    session.save(force_insert=True)
+    data = _dispatch_record(session, profile, harness)
+    transitions.record([Change(session, Verb.DISPATCH, None, State.PENDING, by, now, data=data)])
+    return session
+
+
+def _dispatchable(profile_id: UUID, by: Principal) -> RunnerProfile:
+    profile = (
+        RunnerProfile.objects.in_organization(by.organization_id).filter(id=profile_id).first()
+    )
+    if profile is None:
+        raise unknown_reference("/profile_id")
+    if profile.status == ProfileStatus.ARCHIVED:
+        raise ProfileArchived
+    return profile
+
+
+def _dispatch_record(
+    session: RunnerSession, profile: RunnerProfile, harness: HarnessRevision | None
+) -> dict[str, Any]:
+    """What was asked for, whole: the ledger proves the input, not only that there was one."""
+    return {
+        "task_id": session.task_id,
+        "profile_id": ids.encode("prof", profile.id),
+        "profile_version": profile.version,
+        "harness_id": ids.encode("harn", harness.id) if harness else None,
+        "image_ref": harness.image_ref if harness else None,
+        "image_digest": harness.image_digest if harness else None,
+        "input": session.input,
+        "labels": session.labels,
+        "metadata": session.metadata,
+        "priority": session.priority,
+        "max_attempts": session.max_attempts,
+        "side_effects": session.side_effects,
+        "grant_policy_version": session.grant_policy_version,
+    }
+
+
+def _queue_deadline(session: RunnerSession, now: datetime) -> datetime:
+    """When waiting ends: the queue's timeout, or the run's deadline where that comes first."""
+    start = max(now, session.not_before) if session.not_before else now
+    deadline = start + timedelta(seconds=session.queue_timeout_seconds)
+    return min(deadline, session.run_deadline_at) if session.run_deadline_at else deadline
+
+
+def requeued(
+    session: RunnerSession, now: datetime, *, not_before: datetime | None = None
+) -> dict[str, Any]:
+    """The columns of a session that becomes pending again."""
+    session.not_before = not_before
+    return {
+        "desired_state": DesiredState.RUNNING,
+        "not_before": not_before,
+        "deadline_at": _queue_deadline(session, now),
+    }
+
+
+def put_aside(session: RunnerSession, now: datetime) -> dict[str, Any]:
+    """The columns of a session that becomes paused: its run clock stops."""
+    left = session.run_seconds_left
+    if session.run_deadline_at is not None:
+        left = max(0.0, (session.run_deadline_at - now).total_seconds())
+    return {
+        "desired_state": DesiredState.PAUSED,
+        "paused_at": now,
+        "run_seconds_left": left,
+        "run_deadline_at": None,
+        "deadline_at": now + PAUSE_TIMEOUT,
+    }
+
+
+def may_operate(session: RunnerSession, by: Principal) -> None:
+    """Operators' verbs are theirs on every session; an executor's only under its own lease."""
+    if by.is_executor and not (session.is_leased and session.lease_account == by.account):
+        raise NotLeaseHolder
+
+
+def pause(session_id: UUID, *, by: Principal, reason: str = "") -> RunnerSession:
+    """Ask for a pause: at once while pending, else when the runner acknowledges it."""
+    session = transitions.lock(session_id, by=by)
+    may_operate(session, by)
+    if session.state == State.PAUSED or (
+        session.state in LEASED and session.desired_state == DesiredState.PAUSED
+    ):
+        return session
+    transitions.require(session, Verb.PAUSE)
+    now = clock.now()
+    if session.state == State.PENDING:
+        target, changes = State.PAUSED, put_aside(session, now)
+    else:
+        target, changes = State(session.state), {"desired_state": DesiredState.PAUSED}
+    data = {"desired_state": "paused", "comment": reason}
+    return transitions.transition(
+        session, Verb.PAUSE, target, by=by, now=now, reason="pause_requested", data=data,
+        changes=changes,
+    )  # fmt: skip
+
+
+def resume(session_id: UUID, *, by: Principal, checkpoint_id: UUID | None = None) -> RunnerSession:
+    """Back into the queue, from the last or the named checkpoint; withdraws a mere wish to pause.
+
+    Costs no attempt: the next claim is a new epoch, but not a failure.
+    """
+    session = transitions.lock(session_id, by=by)
+    may_operate(session, by)
+    transitions.require(session, Verb.RESUME)
+    now = clock.now()
+    changes: dict[str, Any] = {"resume_from": _checkpoint_number(session, checkpoint_id)}
+    if session.state == State.PAUSED:
+        if session.run_seconds_left is not None:
+            session.run_deadline_at = now + timedelta(seconds=session.run_seconds_left)
+        changes |= {
+            **requeued(session, now),
+            "run_deadline_at": session.run_deadline_at,
+            "run_seconds_left": None,
+            "paused_at": None,
+        }
+        target = State.PENDING
+    elif session.desired_state == DesiredState.PAUSED:
+        target, changes["desired_state"] = State(session.state), DesiredState.RUNNING
+    else:
+        raise transitions.conflict(
+            session, Verb.RESUME, "The session is neither paused nor asked to."
+        )
+    data = {"desired_state": "running", "from_checkpoint": changes["resume_from"]}
+    return transitions.transition(
+        session, Verb.RESUME, target, by=by, now=now, reason="resumed", data=data, changes=changes
+    )
+
+
+def _checkpoint_number(session: RunnerSession, checkpoint_id: UUID | None) -> int | None:
+    if checkpoint_id is None:
+        return None
+    named = Checkpoint.objects.filter(session_id=session.id, id=checkpoint_id).first()
+    if named is None:
+        raise unknown_reference("/checkpoint_id", "No such checkpoint of this session.")
+    return named.number
+
+
+def cancel(session_id: UUID, *, by: Principal, reason: str = "") -> RunnerSession:
+    """End it: at once without a lease; with one the runner has a minute to acknowledge.
+
+    Cancelling what is cancelled or on its way there is the same answer again.
+    """
+    session = transitions.lock(session_id, by=by)
+    may_operate(session, by)
+    if session.state in (State.CANCELLED, State.CANCELLING):
+        return session
+    transitions.require(session, Verb.CANCEL)
+    now = clock.now()
+    changes: dict[str, Any] = {"desired_state": DesiredState.CANCELLED}
+    target = State.CANCELLED
+    if session.is_leased:
+        target = State.CANCELLING
+        changes["deadline_at"] = now + CANCEL_TIMEOUT
+    return transitions.transition(
+        session, Verb.CANCEL, target, by=by, now=now, reason="cancel_requested",
+        data={"comment": reason}, changes=changes,
+    )  # fmt: skip
+
+
+AMENDABLE = frozenset({"metadata", "labels", "priority", "deadline_at"})
+
+
+def amend(session: RunnerSession, fields: Mapping[str, Any], *, now: datetime) -> RunnerSession:
+    """Operator-driven columns of a locked session, outside the lifecycle."""
+    values = {name: fields[name] for name in AMENDABLE & fields.keys()}
+    if not values:
+        return session
+    if "deadline_at" in values and session.run_deadline_at is not None:
+        values["run_deadline_at"] = values["deadline_at"]
+    values |= {"version": session.version + 1, "updated_at": now}
+    RunnerSession.objects.filter(id=session.id).update(**values)
+    for name, value in values.items():
+        setattr(session, name, value)
+    return session

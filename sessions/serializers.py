@@ -1,0 +1,218 @@
+"""What session bodies must be, and what answers look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from grants import queries
+from keeptrusts_runners.api.inputs import (
+    Boolean,
+    Choice,
+    Id,
+    InputShape,
+    Instant,
+    Integer,
+    Items,
+    JsonObject,
+    Labels,
+    Number,
+    Text,
+)
+from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
+from profiles.models import MAX_LEASE_TTL_SECONDS
+from profiles.serializers import HarnessOut
+from sessions.models import DesiredState, RunnerSession, SideEffects
+from sessions.states import State
+
+MAX_INPUT_BYTES = 256 * 1024
+_THIRTY_DAYS = 30 * 24 * 3600
+_LEASE_EPOCH = {"min_value": 1, "required": False}
+
+
+class DispatchIn(InputShape):
+    profile_id = Id("prof")
+    task_id = Text(max_length=200)
+    input = JsonObject(max_bytes=MAX_INPUT_BYTES, required=False)
+    harness_id = Id("harn", required=False)
+    side_effects = Choice(SideEffects.values, required=False)
+    priority = Integer(min_value=-1000, max_value=1000, required=False)
+    not_before = Instant(required=False)
+    queue_timeout_seconds = Integer(min_value=1, max_value=_THIRTY_DAYS, required=False)
+    timeout_seconds = Integer(min_value=1, max_value=_THIRTY_DAYS, required=False)
+    max_attempts = Integer(min_value=1, max_value=100, required=False)
+    labels = Labels(required=False)
+    metadata = JsonObject(max_bytes=16 * 1024, required=False)
+
+
+class ProgressIn(InputShape):
+    current = Number(min_value=0, required=False)
+    total = Number(min_value=0, required=False, allow_null=True)
+    unit = Text(max_length=32, required=False, allow_blank=True)
+    message = Text(max_length=500, required=False, allow_blank=True)
+
+
+class ExecutorIn(InputShape):
+    name = Text(max_length=120, required=False)
+    version = Text(max_length=64, required=False)
+    labels = Labels(required=False)
+
+
+class ClaimIn(InputShape):
+    claim_id = Text(max_length=120, required=False)
+    lease_ttl_seconds = Integer(min_value=5, max_value=MAX_LEASE_TTL_SECONDS, required=False)
+    executor = ExecutorIn(required=False)
+    image_digest = Text(max_length=71, pattern=r"sha256:[0-9a-f]{64}", required=False)
+
+
+class ClaimNextIn(ClaimIn):
+    profiles = Items(Id("prof"), max_items=100, required=False)
+    labels = Labels(required=False)
+    max = Integer(min_value=1, max_value=50, required=False)
+
+
+class HeartbeatIn(InputShape):
+    progress = ProgressIn(required=False)
+    lease_epoch = Integer(**_LEASE_EPOCH)
+
+
+class CheckpointIn(InputShape):
+    data = JsonObject(max_bytes=256 * 1024)
+    label = Text(max_length=120, required=False, allow_blank=True)
+    lease_epoch = Integer(**_LEASE_EPOCH)
+
+
+class ReasonIn(InputShape):
+    reason = Text(max_length=2000, lines=True, required=False, allow_blank=True)
+
+
+class ResumeIn(InputShape):
+    checkpoint_id = Id("ckpt", required=False)
+
+
+class ErrorIn(InputShape):
+    code = Text(max_length=64, pattern=r"[a-z0-9][a-z0-9_.-]*")
+    message = Text(max_length=4000, lines=True, required=False, allow_blank=True)
+
+
+class AmendIn(InputShape):
+    """PATCH: a state asked for or reported, progress, and operator-driven columns."""
+
+    state = Choice(["completed", "failed", "paused", "cancelled", "running"], required=False)
+    result = JsonObject(max_bytes=64 * 1024, required=False)
+    error = ErrorIn(required=False)
+    retryable = Boolean(required=False)
+    reason = Text(max_length=2000, lines=True, required=False, allow_blank=True)
+    progress = ProgressIn(required=False)
+    metadata = JsonObject(max_bytes=16 * 1024, required=False)
+    labels = Labels(required=False)
+    priority = Integer(min_value=-1000, max_value=1000, required=False)
+    deadline_at = Instant(required=False)
+    lease_epoch = Integer(**_LEASE_EPOCH)
+
+
+class LeaseOut(OutputShape):
+    epoch = serializers.IntegerField(source="lease_epoch")
+    holder = serializers.CharField(source="lease_account")
+    executor = serializers.JSONField(source="lease_executor")
+    expires_at = InstantOut(source="lease_expires_at")
+    ttl_seconds = serializers.IntegerField(source="lease_ttl_seconds")
+    heartbeat_interval_seconds = serializers.IntegerField()
+
+
+class SessionOut(OutputShape):
+    """A session as lists show it."""
+
+    id = IdOut("sess")
+    profile_id = IdOut("prof")
+    harness_id = IdOut("harn", allow_null=True)
+    retry_of = IdOut("sess", allow_null=True, source="retry_of_id")
+    task_id = serializers.CharField()
+    state = serializers.ChoiceField([state.value for state in State])
+    reason = serializers.CharField()
+    desired_state = serializers.ChoiceField(DesiredState.choices)
+    side_effects = serializers.ChoiceField(SideEffects.choices)
+    attempt = serializers.IntegerField(source="lease_epoch")
+    lease_epoch = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    max_attempts = serializers.IntegerField()
+    priority = serializers.IntegerField()
+    labels = serializers.DictField(child=serializers.CharField())
+    metadata = serializers.JSONField()
+    progress = serializers.JSONField(allow_null=True)
+    result = serializers.JSONField(allow_null=True)
+    error = serializers.JSONField(allow_null=True)
+    reported_outcome = serializers.CharField()
+    lease = serializers.SerializerMethodField()
+    dispatched_by = serializers.CharField()
+    not_before = InstantOut(allow_null=True)
+    created_at = InstantOut()
+    dispatched_at = InstantOut(allow_null=True)
+    started_at = InstantOut(allow_null=True)
+    ended_at = InstantOut(allow_null=True)
+    updated_at = InstantOut()
+    heartbeat_at = InstantOut(allow_null=True)
+    deadline_at = InstantOut(allow_null=True)
+
+    def get_lease(self, obj: RunnerSession) -> dict[str, Any] | None:
+        return LeaseOut.render(obj) if obj.is_leased else None
+
+
+class CheckpointOut(OutputShape):
+    id = IdOut("ckpt")
+    number = serializers.IntegerField()
+    label = serializers.CharField()
+    digest = serializers.CharField()
+    lease_epoch = serializers.IntegerField()
+    data = serializers.JSONField()
+    created_at = InstantOut()
+
+
+class SessionDetailOut(SessionOut):
+    """One session, whole."""
+
+    input = serializers.JSONField()
+    counts = serializers.SerializerMethodField()
+    traceparent = serializers.CharField()
+    grant_policy_version = serializers.IntegerField()
+
+    def get_counts(self, obj: RunnerSession) -> dict[str, int]:
+        """events, warnings, errors, artifacts, active_grants"""
+        return queries.counts(obj)
+
+
+class ClaimOut(SessionDetailOut):
+    """What a claim hands to the executor: the work, the lease, and the token for it."""
+
+    session_token = serializers.CharField()
+    harness = HarnessOut(allow_null=True)
+    checkpoint = CheckpointOut(allow_null=True)
+
+
+class HeartbeatOut(OutputShape):
+    id = IdOut("sess")
+    state = serializers.ChoiceField([state.value for state in State])
+    desired_state = serializers.ChoiceField(DesiredState.choices)
+    lease = serializers.SerializerMethodField()
+    session_token = serializers.CharField()
+
+    def get_lease(self, obj: RunnerSession) -> dict[str, Any]:
+        return LeaseOut.render(obj)
+
+
+class CheckpointAnswer(CheckpointOut):
+    """A recorded checkpoint, and what its session is to become."""
+
+    desired_state = serializers.ChoiceField(DesiredState.choices)
+
+
+class TransitionOut(OutputShape):
+    seq = serializers.IntegerField()
+    verb = serializers.CharField()
+    source = serializers.CharField()
+    target = serializers.CharField()
+    reason = serializers.CharField()
+    actor = serializers.CharField()
+    lease_epoch = serializers.IntegerField()
+    at = InstantOut()

@@ -1,0 +1,144 @@
+"""How a session changes: one locked row, one guarded UPDATE, one record, or nothing at all.
+
+Every verb locks the session first, decides from what it then sees, and hands its steps to
+`apply`. The UPDATE repeats state and epoch in its condition, so that a mistake in a verb cannot
+overwrite what somebody else has decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from keeptrusts_runners.errors import NotFound, StateConflict
+from keeptrusts_runners.identity.principal import Principal
+from sessions import states
+from sessions.models import RunnerSession, Transition
+from sessions.signals import Change, Recorded, session_changed
+from sessions.states import FINAL, LEASED, State, Verb
+
+
+@dataclass(slots=True)
+class Step:
+    """What a verb has decided for one locked session.
+
+    `changes` are columns beside those that every transition sets; `kind` and `also` are as in
+    sessions.signals.Change.
+    """
+
+    session: RunnerSession
+    verb: Verb
+    target: State
+    reason: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
+    also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+
+def lock(session_id: UUID, *, by: Principal) -> RunnerSession:
+    """The session, locked until the transaction ends. Raises NotFound."""
+    session = RunnerSession.objects.in_organization(by.organization_id).holding(session_id).first()
+    if session is None:
+        raise NotFound
+    return session
+
+
+def conflict(session: RunnerSession, verb: Verb, detail: str | None = None) -> StateConflict:
+    """The refusal of a verb in the session's present state."""
+    return StateConflict(
+        detail or f"A {session.state} session does not take {verb}.",
+        current_state=session.state,
+        allowed_verbs=states.allowed_verbs(State(session.state)),
+    )
+
+
+def require(session: RunnerSession, verb: Verb) -> None:
+    """Raises StateConflict where the verb leads nowhere from the session's state."""
+    if not states.targets(verb, State(session.state)):
+        raise conflict(session, verb)
+
+
+def apply(steps: Sequence[Step], *, by: Principal, now: datetime) -> list[RunnerSession]:
+    """Take the steps and record them, all or none."""
+    return record([_write(step, by, now) for step in steps])
+
+
+def transition(
+    session: RunnerSession, verb: Verb, target: State, *, by: Principal, now: datetime, **step: Any
+) -> RunnerSession:
+    """One step of one session; the keywords are Step's."""
+    return apply([Step(session, verb, target, **step)], by=by, now=now)[0]
+
+
+def _write(step: Step, by: Principal, now: datetime) -> Change:
+    session, source = step.session, State(step.session.state)
+    if step.target not in states.targets(step.verb, source):
+        raise conflict(session, step.verb)
+    values = {
+        "state": step.target,
+        "reason": step.reason,
+        "version": session.version + 1,
+        "updated_at": now,
+        **step.changes,
+    }
+    if step.target not in LEASED:
+        values["lease_expires_at"] = None
+    if step.target in FINAL:
+        values |= {"ended_at": now, "deadline_at": None, "not_before": None}
+    changed = RunnerSession.objects.filter(
+        id=session.id,
+        organization_id=session.organization_id,
+        state=source,
+        lease_epoch=session.lease_epoch,
+    ).update(**values)
+    if changed != 1:
+        raise conflict(session, step.verb)
+    for name, value in values.items():
+        setattr(session, name, value)
+    return Change(
+        session,
+        step.verb,
+        source,
+        step.target,
+        by,
+        now,
+        step.reason,
+        step.data,
+        step.kind,
+        step.also,
+    )
+
+
+def record(changes: list[Change]) -> list[RunnerSession]:
+    """Have the ledger record the changes; refuse to go on if nobody did."""
+    answers = session_changed.send(sender=RunnerSession, changes=changes)
+    recorded: list[list[Recorded]] = [answer for _, answer in answers if answer is not None]
+    if len(recorded) != 1 or len(recorded[0]) != len(changes):
+        raise RuntimeError("a session changed and no ledger recorded it")
+    Transition.objects.bulk_create(
+        _transition(change, place)
+        for change, place in zip(changes, recorded[0], strict=True)
+        if change.kind is None
+    )
+    return [change.session for change in changes]
+
+
+def _transition(change: Change, place: Recorded) -> Transition:
+    session = change.session
+    return Transition(
+        organization_id=session.organization_id,
+        session_id=session.id,
+        seq=place.seq,
+        verb=change.verb,
+        source=change.source or "",
+        target=change.target,
+        reason=change.reason,
+        actor=change.by.actor,
+        executor=session.lease_executor if change.verb is Verb.CLAIM else {},
+        lease_epoch=session.lease_epoch,
+        at=place.at,
+    )

@@ -1,0 +1,21 @@
+"""Routes of sessions, below /v1/runners/."""
+
+from django.urls import path
+
+from sessions.api import SessionViewSet
+
+_ONE = "sessions/<sess:session_id>"
+
+api_urlpatterns = [
+    path("sessions", SessionViewSet.as_view({"get": "list", "post": "create"})),
+    path("sessions/claim", SessionViewSet.as_view({"post": "claim_next"})),
+    path(_ONE, SessionViewSet.as_view({"get": "retrieve", "patch": "amend"})),
+    path(f"{_ONE}/claim", SessionViewSet.as_view({"post": "claim"})),
+    path(f"{_ONE}/heartbeat", SessionViewSet.as_view({"post": "heartbeat"})),
+    path(f"{_ONE}/checkpoint", SessionViewSet.as_view({"post": "checkpoint"})),
+    path(f"{_ONE}/checkpoints", SessionViewSet.as_view({"get": "checkpoints"})),
+    path(f"{_ONE}/transitions", SessionViewSet.as_view({"get": "transitions"})),
+    path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
+    path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
+    path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
+]
