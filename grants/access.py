@@ -1,0 +1,361 @@
+"""Permission grants from request to end: issue, use, revoke, and what a session's change does.
+
+A grant lives at most as long as the lease it was activated under. Locks in this order: session,
+ledger head, grants. Times are compared in a statement after the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connections
+
+from grants import ledger, policy
+from grants.ledger import Record
+from grants.models import OPEN_GRANT_STATES, GrantState, Level, PermissionGrant
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import Conflict, NotFound
+from keeptrusts_runners.identity import principal
+from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.scopes import Scope
+from keeptrusts_runners.identity.tenancy import organization_scope
+from sessions import claims, transitions
+from sessions.models import RunnerSession
+from sessions.signals import Change
+from sessions.states import EXECUTING, FINAL, State, Verb
+
+log = structlog.get_logger(__name__)
+
+REQUEST_LAPSES_AFTER = timedelta(hours=1)
+
+
+def request(
+    session_id: UUID,
+    fields: Mapping[str, Any],
+    *,
+    by: Principal,
+    lease_epoch: int | None = None,
+) -> PermissionGrant:
+    """Ask for a grant, or issue one where the policy lets this principal do so.
+
+    `fields`: operation, resource, constraints, reason, ttl_seconds. Raises Invalid for a ttl over
+    the rule's maximum, StateConflict for an ended session, and as claims.require_lease does.
+    """
+    session = transitions.lock(session_id, by=by)
+    if session.is_final:
+        raise Conflict("The session has ended.", current_state=session.state)
+    if by.is_executor:
+        claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    terms = policy.terms(session, fields, by=by)
+    now = clock.now()
+    grant = PermissionGrant(
+        organization_id=session.organization_id,
+        session_id=session.id,
+        **fields,
+        state=GrantState.REQUESTED,
+        operation_digest=operation_digest(session, fields),
+        rule=terms.rule,
+        policy_version=session.grant_policy_version,
+        approvals_required=terms.approvals_required,
+        single_use=terms.single_use,
+        lease_epoch=session.lease_epoch if by.is_executor else None,
+        requested_by=by.actor,
+        requested_owner=by.owner_user_id,
+        requested_at=now,
+        request_lapses_at=now + REQUEST_LAPSES_AFTER,
+    )
+    records = [_record(grant, "grant.requested", by, session, _terms(grant))]
+    if terms.approvals_required == 0:
+        records += _take_effect(grant, session, by, now)
+    grant.save(force_insert=True)
+    ledger.append({session.id: records})
+    return grant
+
+
+def operation_digest(session: RunnerSession, fields: Mapping[str, Any]) -> str:
+    """Over exactly what an approver is shown and decides on."""
+    shown = {
+        "session_id": ids.encode("sess", session.id),
+        "operation": fields["operation"],
+        "resource": fields.get("resource", ""),
+        "constraints": fields.get("constraints", {}),
+        "ttl_seconds": fields["ttl_seconds"],
+        "reason": fields["reason"],
+        "policy_version": session.grant_policy_version,
+    }
+    return "sha256:" + hashlib.sha256(ledger.serialise(shown)).hexdigest()
+
+
+def _terms(grant: PermissionGrant) -> dict[str, Any]:
+    return {
+        "operation": grant.operation,
+        "resource": grant.resource,
+        "constraints": grant.constraints,
+        "reason": grant.reason,
+        "ttl_seconds": grant.ttl_seconds,
+        "operation_digest": grant.operation_digest,
+        "approvals_required": grant.approvals_required,
+        "policy_version": grant.policy_version,
+    }
+
+
+def _record(
+    grant: PermissionGrant, kind: str, by: Principal, session: RunnerSession, data: Any = None
+) -> Record:
+    level = Level.WARNING if kind in ("grant.refused", "grant.revoked", "grant.denied") else "info"
+    return Record(
+        kind=kind,
+        actor=by.actor,
+        lease_epoch=session.lease_epoch,
+        level=level,
+        message=f"{grant.operation} {kind.partition('.')[2]}",
+        data={
+            "grant_id": ids.encode("grant", grant.id),
+            "operation": grant.operation,
+            **(data or {}),
+        },
+    )
+
+
+def _take_effect(
+    grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
+) -> list[Record]:
+    """Active at once under a live lease, else approved until there is one. Sets columns only."""
+    if session.state not in EXECUTING:
+        grant.state = GrantState.APPROVED
+        grant.lease_epoch = None
+        return [_record(grant, "grant.approved", by, session)]
+    return [_activate(grant, session, by, now)]
+
+
+def _activate(
+    grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
+) -> Record:
+    grant.state = GrantState.ACTIVE
+    grant.lease_epoch = session.lease_epoch
+    grant.activated_at = now
+    grant.expires_at = now + timedelta(seconds=grant.ttl_seconds)
+    until = {"expires_at": clock.rfc3339(grant.expires_at), "lease_epoch": session.lease_epoch}
+    return _record(grant, "grant.activated", by, session, until)
+
+
+def take_effect(
+    grant: PermissionGrant, session: RunnerSession, *, by: Principal, now: datetime
+) -> list[Record]:
+    """For approvals: the last decision is in."""
+    records = [_record(grant, "grant.approved", by, session)]
+    grant.version += 1
+    if session.state in EXECUTING:
+        records.append(_activate(grant, session, by, now))
+    else:
+        grant.state, grant.lease_epoch = GrantState.APPROVED, None
+    grant.save()
+    return records
+
+
+# --- use, revoke -----------------------------------------------------------------------------
+
+
+def held(session: RunnerSession, grant_id: UUID) -> PermissionGrant:
+    """The session's grant, locked. Raises NotFound, also for another session's."""
+    grant = (
+        PermissionGrant.objects.select_for_update()
+        .filter(session_id=session.id, id=grant_id)
+        .first()
+    )
+    if grant is None:
+        raise NotFound
+    return grant
+
+
+def use(
+    session_id: UUID,
+    grant_id: UUID,
+    *,
+    by: Principal,
+    target: str = "",
+    lease_epoch: int | None = None,
+) -> tuple[PermissionGrant, bool]:
+    """May it be done, now? Records the use, or the refusal; a single use is then consumed."""
+    session = transitions.lock(session_id, by=by)
+    claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    grant = held(session, grant_id)
+    now = clock.now()
+    refusal = _why_not(grant, session, now)
+    if refusal:
+        data = {"target": target, "refusal": refusal}
+        ledger.append({session.id: [_record(grant, "grant.refused", by, session, data)]})
+        return grant, False
+    grant.uses += 1
+    records = [_record(grant, "grant.used", by, session, {"target": target, "use": grant.uses})]
+    if grant.single_use:
+        records.append(_end(grant, GrantState.CONSUMED, "consumed", by, session, now))
+    grant.save()
+    ledger.append({session.id: records})
+    return grant, True
+
+
+def _why_not(grant: PermissionGrant, session: RunnerSession, now: datetime) -> str | None:
+    if grant.state != GrantState.ACTIVE:
+        return f"grant_{grant.state}"
+    if session.state not in EXECUTING or grant.lease_epoch != session.lease_epoch:
+        return "lease_ended"
+    if grant.expires_at is None or grant.expires_at <= now:
+        return "grant_expired"
+    if session.lease_expires_at is None or session.lease_expires_at <= now:
+        return "lease_expired"
+    return None
+
+
+def revoke(
+    session_id: UUID,
+    grant_id: UUID,
+    *,
+    by: Principal,
+    reason: str = "",
+    check: Callable[[PermissionGrant], None] = lambda grant: None,
+) -> PermissionGrant:
+    """End a grant, or withdraw its request. One that is over stays as it is.
+
+    `check` sees the locked grant before anything is written, for If-Match.
+    """
+    by.require(Scope.WRITE)
+    session = transitions.lock(session_id, by=by)
+    if by.is_executor:
+        claims.require_lease(session, by=by, named_epoch=None)
+    grant = held(session, grant_id)
+    check(grant)
+    if grant.state in OPEN_GRANT_STATES:
+        now = clock.now()
+        record = _end(grant, GrantState.REVOKED, reason or "revoked", by, session, now)
+        grant.save()
+        ledger.append({session.id: [record]})
+    return grant
+
+
+_ENDING_KIND = {GrantState.REVOKED: "grant.revoked", GrantState.DENIED: "grant.denied"}
+
+
+def _end(
+    grant: PermissionGrant,
+    state: GrantState,
+    reason: str,
+    by: Principal,
+    session: RunnerSession,
+    now: datetime,
+) -> Record:
+    """Sets columns only; the caller saves."""
+    grant.state, grant.end_reason = state, reason[:64]
+    grant.ended_at, grant.ended_by = now, by.actor
+    grant.version += 1
+    kind = _ENDING_KIND.get(state, "grant.ended")
+    return _record(grant, kind, by, session, {"state": state.value, "reason": reason})
+
+
+def deny(
+    grant: PermissionGrant, session: RunnerSession, *, by: Principal, now: datetime, comment: str
+) -> list[Record]:
+    """For approvals: somebody said no."""
+    record = _end(grant, GrantState.DENIED, "denied", by, session, now)
+    record.data = {**record.data, "comment": comment}
+    grant.save()
+    return [record]
+
+
+# --- what a session's change does to its grants ----------------------------------------------
+
+
+def follow(change: Change) -> list[Record]:
+    """End or activate grants as the change demands, and answer the records to append."""
+    session, was = change.session, change.source
+    if change.verb is Verb.CLAIM:
+        return _activate_approved(change)
+    lease_over = was in EXECUTING and change.target not in EXECUTING
+    if change.target not in FINAL and not lease_over:
+        return []
+    states = [GrantState.ACTIVE, GrantState.REQUESTED]
+    if change.target in FINAL:
+        states.append(GrantState.APPROVED)
+    grants = PermissionGrant.objects.select_for_update().filter(
+        session_id=session.id, state__in=states
+    )
+    if change.target not in FINAL:
+        # A person's request outlives the lease; an executor's dies with the epoch that made it.
+        grants = grants.filter(lease_epoch__isnull=False)
+    return [_ended_with(change, grant) for grant in grants.order_by("id")]
+
+
+def _ended_with(change: Change, grant: PermissionGrant) -> Record:
+    reason = "session_ended" if change.target in FINAL else f"session_{change.target.value}"
+    if change.target is State.PENDING:
+        reason = "lease_ended"
+    record = _end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
+    grant.save()
+    return record
+
+
+def _activate_approved(change: Change) -> list[Record]:
+    grants = PermissionGrant.objects.select_for_update().filter(
+        session_id=change.session.id, state=GrantState.APPROVED
+    )
+    records = []
+    for grant in grants.order_by("id"):
+        records.append(_activate(grant, change.session, change.by, change.at))
+        grant.version += 1
+        grant.save()
+    return records
+
+
+# --- time ------------------------------------------------------------------------------------
+
+# Served by runner_grant_waiting and runner_grant_active. Nothing depends on this sweep: it only
+# writes down what `usable()` already knows.
+_OVERDUE = """
+SELECT organization_id, session_id, id FROM runner_grant
+ WHERE (state = 'requested' AND request_lapses_at <= clock_timestamp())
+    OR (state = 'active' AND expires_at <= clock_timestamp())
+ LIMIT 500
+"""
+
+
+def run_once() -> Counter[str]:
+    """Write down requests that lapsed and grants that expired; counts by state."""
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute(_OVERDUE)
+        overdue = cursor.fetchall()
+    counts: Counter[str] = Counter()
+    for organization_id, session_id, grant_id in overdue:
+        try:
+            with organization_scope(organization_id):
+                counts[_lapse(session_id, grant_id, principal.system(organization_id))] += 1
+        except Exception:
+            # A poison row is logged and left to the next pass.
+            log.exception("grants.failed_to_lapse", grant=ids.encode("grant", grant_id))
+            counts["failed"] += 1
+    return counts
+
+
+def _lapse(session_id: UUID, grant_id: UUID, by: Principal) -> str:
+    session = transitions.lock(session_id, by=by)
+    grant = held(session, grant_id)
+    state = current_state(grant, clock.now())
+    if state != grant.state:
+        record = _end(grant, GrantState(state), state, by, session, clock.now())
+        grant.save()
+        ledger.append({session.id: [record]})
+    return state
+
+
+def current_state(grant: PermissionGrant, now: datetime) -> str:
+    """What the grant is at this instant, whether or not the sweep has come by."""
+    if grant.state == GrantState.REQUESTED and grant.request_lapses_at <= now:
+        return GrantState.LAPSED.value
+    if grant.state == GrantState.ACTIVE and grant.expires_at and grant.expires_at <= now:
+        return GrantState.EXPIRED.value
+    return grant.state

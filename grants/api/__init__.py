@@ -1,0 +1,1 @@
+"""The API of events, artifacts, permission grants and evidence."""

@@ -1,0 +1,116 @@
+"""Artifacts: bytes first, then the row and its record together, so that one is seen only whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from grants import ledger
+from grants.ledger import Record
+from grants.models import Artifact
+from grants.storage import Blob
+from keeptrusts_runners import ids
+from keeptrusts_runners.errors import LimitReached, NotFound, field_error
+from keeptrusts_runners.identity.principal import Principal
+from profiles.models import RunnerProfile
+from sessions import claims, transitions
+from sessions.models import RunnerSession
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_MEDIA_TYPE = re.compile(
+    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,62}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,62}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an uploader says of the bytes. The name is text for people, never a path."""
+
+    name: str
+    kind: str = "file"
+    media_type: str = "application/octet-stream"
+
+
+def describe(name: str, kind: str, media_type: str) -> Description:
+    """Check an uploader's words. Raises Invalid naming the field."""
+    if not 1 <= len(name) <= 255 or _CONTROL.search(name) or not name.strip():
+        raise field_error("/name", "invalid", "Give a name of 1 to 255 printable characters.")
+    if not _KIND.fullmatch(kind):
+        raise field_error("/kind", "invalid", "Give a lower-case word, such as log or bundle.")
+    bare = media_type.partition(";")[0].strip().lower() or "application/octet-stream"
+    if not _MEDIA_TYPE.fullmatch(bare):
+        raise field_error("/media_type", "invalid", "This is not a media type.")
+    return Description(name, kind, bare)
+
+
+def room(session_id: UUID, *, by: Principal, lease_epoch: int | None = None) -> int:
+    """How many bytes an artifact of this session may have. Asked before the first byte is read,
+    so that a writer without a lease is refused without an upload. Raises as require_lease does."""
+    session = transitions.lock(session_id, by=by)
+    claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    return _limits(session).max_artifact_bytes
+
+
+def _limits(session: RunnerSession) -> RunnerProfile:
+    profile = RunnerProfile.objects.get(id=session.profile_id)
+    if Artifact.objects.filter(session_id=session.id).count() >= profile.max_artifacts:
+        raise LimitReached("The session has as many artifacts as it may.", limit="max_artifacts")
+    return profile
+
+
+def seal(
+    session_id: UUID,
+    blob: Blob,
+    description: Description,
+    *,
+    by: Principal,
+    lease_epoch: int | None = None,
+) -> Artifact:
+    """Write the row for bytes that are safely stored, under the lease that is current now."""
+    session = transitions.lock(session_id, by=by)
+    claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    _limits(session)
+    artifact = Artifact.objects.create(
+        organization_id=session.organization_id,
+        session_id=session.id,
+        name=description.name,
+        kind=description.kind,
+        media_type=description.media_type,
+        size_bytes=blob.size_bytes,
+        sha256=blob.sha256,
+        lease_epoch=session.lease_epoch,
+        created_by=by.actor,
+    )
+    artifact.refresh_from_db(fields=["created_at"])
+    ledger.append({session.id: [_stored(artifact, session, by)]})
+    return artifact
+
+
+def _stored(artifact: Artifact, session: RunnerSession, by: Principal) -> Record:
+    data: Mapping[str, Any] = {
+        "artifact_id": ids.encode("art", artifact.id),
+        "name": artifact.name,
+        "kind": artifact.kind,
+        "media_type": artifact.media_type,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+    } | claims.on_behalf(session, by)
+    return Record(
+        kind="artifact.stored",
+        actor=by.actor,
+        lease_epoch=session.lease_epoch,
+        message=f"{artifact.name} stored, {artifact.size_bytes} bytes",
+        data=data,
+    )
+
+
+def artifact(session_id: UUID, artifact_id: UUID) -> Artifact:
+    """Raises NotFound, also for another session's."""
+    found = Artifact.objects.filter(session_id=session_id, id=artifact_id).first()
+    if found is None:
+        raise NotFound
+    return found

@@ -1,0 +1,299 @@
+"""The ledger of each session, its artifacts, and its permission grants.
+
+Beside each model the migrations add row-level security, tenant keys and the references that carry
+the organization. runner_event is partitioned by ranges of the session id; its primary key in the
+database is (session_id, seq), and it has no UPDATE or DELETE for anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import CheckConstraint, F, Q, UniqueConstraint
+
+from keeptrusts_runners import ids
+from keeptrusts_runners.clock import DatabaseNow
+from sessions.states import EXECUTING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class Level(models.TextChoices):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LedgerHead(models.Model):
+    """Where a session's hash chain stands, and what it has counted so far."""
+
+    session = models.OneToOneField(
+        "runner_sessions.RunnerSession",
+        models.PROTECT,
+        primary_key=True,
+        related_name="ledger_head",
+        db_constraint=False,
+    )
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
+    seq = models.PositiveBigIntegerField(default=0)
+    hash = models.BinaryField(max_length=32)
+    events = models.PositiveBigIntegerField(default=0)
+    warnings = models.PositiveBigIntegerField(default=0)
+    errors = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        db_table = "runner_ledger_head"
+
+    def __str__(self) -> str:
+        return f"#{self.seq}"
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def of_session(self, organization_id: UUID, session_id: UUID) -> Self:
+        return self.filter(organization_id=organization_id, session_id=session_id)
+
+
+class Event(models.Model):
+    """One record of a session's ledger. `body` is the proof; the columns beside it serve reading.
+
+    `body` and `salt` are NULL once the record is redacted.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey(
+        "identity.Organization",
+        models.PROTECT,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
+    session = models.ForeignKey(
+        "runner_sessions.RunnerSession",
+        models.PROTECT,
+        related_name="events",
+        db_constraint=False,
+        db_index=False,
+    )
+    seq = models.PositiveBigIntegerField()
+    kind = models.CharField(max_length=64)
+    actor = models.CharField(max_length=64)
+    lease_epoch = models.PositiveBigIntegerField()
+    recorded_at = models.DateTimeField()
+    body = models.BinaryField(null=True)
+    salt = models.BinaryField(null=True, max_length=32)
+    body_digest = models.BinaryField(max_length=32)
+    hash = models.BinaryField(max_length=32)
+    level = models.CharField(max_length=8, null=True)  # noqa: DJ001  (null: redacted)
+    step = models.CharField(max_length=200, null=True)  # noqa: DJ001
+    client_id = models.CharField(max_length=120, null=True)  # noqa: DJ001
+    client_seq = models.PositiveBigIntegerField(null=True)
+    occurred_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[EventQuerySet] = EventQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "runner_event"
+
+    def __str__(self) -> str:
+        return f"#{self.seq} {self.kind}"
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The stored body, parsed; empty when it has been redacted."""
+        return json.loads(bytes(self.body)) if self.body is not None else {}
+
+    @property
+    def message(self) -> str | None:
+        return self.content.get("message")
+
+    @property
+    def data(self) -> Any:
+        return self.content.get("data")
+
+    @property
+    def source(self) -> str | None:
+        return self.content.get("source")
+
+
+class Artifact(models.Model):
+    """A produced output, stored by the digest of its content. Visible only when whole."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey("identity.Organization", models.PROTECT, related_name="+")
+    session = models.ForeignKey(
+        "runner_sessions.RunnerSession",
+        models.PROTECT,
+        related_name="artifacts",
+        db_constraint=False,
+        db_index=False,
+    )
+    name = models.CharField(max_length=255)
+    kind = models.CharField(max_length=64)
+    media_type = models.CharField(max_length=127)
+    size_bytes = models.PositiveBigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    status = models.CharField(max_length=16, default="stored")
+    lease_epoch = models.PositiveBigIntegerField()
+    created_by = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        db_table = "runner_artifact"
+        indexes = [models.Index(fields=["session", "-id"], name="runner_artifact_newest")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GrantState(models.TextChoices):
+    """requested → approved → active → expired | revoked | consumed | ended;
+    requested → denied | lapsed."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    CONSUMED = "consumed"
+    ENDED = "ended"
+    DENIED = "denied"
+    LAPSED = "lapsed"
+
+
+OPEN_GRANT_STATES = (GrantState.REQUESTED, GrantState.APPROVED, GrantState.ACTIVE)
+
+
+class GrantQuerySet(models.QuerySet["PermissionGrant"]):
+    def usable(self) -> Self:
+        """Active under the session's present lease, and in time by the database's clock.
+
+        It joins the session, so that an ended session's grant is dead even where nothing has
+        swept it.
+        """
+        return self.filter(
+            state=GrantState.ACTIVE,
+            session__state__in=sorted(EXECUTING),
+            session__lease_epoch=F("lease_epoch"),
+            session__lease_expires_at__gt=DatabaseNow(),
+            expires_at__gt=DatabaseNow(),
+        )
+
+    def waiting(self) -> Self:
+        return self.filter(state=GrantState.REQUESTED, request_lapses_at__gt=DatabaseNow())
+
+
+class PermissionGrant(models.Model):
+    """Temporary scoped access to a protected operation, for one session under its lease.
+
+    Two clocks: the request lapses at `request_lapses_at`; access, once active, ends at
+    `expires_at`. `operation_digest` is over exactly what approvers were shown.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey("identity.Organization", models.PROTECT, related_name="+")
+    session = models.ForeignKey(
+        "runner_sessions.RunnerSession",
+        models.PROTECT,
+        related_name="grants",
+        db_constraint=False,
+        db_index=False,
+    )
+    operation = models.CharField(max_length=200)
+    resource = models.CharField(max_length=512, blank=True, default="")
+    constraints = models.JSONField(default=dict)
+    reason = models.TextField()
+    state = models.CharField(max_length=16, choices=GrantState.choices)
+    ttl_seconds = models.PositiveIntegerField()
+    operation_digest = models.CharField(max_length=71)
+    rule = models.JSONField(null=True)
+    policy_version = models.PositiveIntegerField()
+    approvals_required = models.PositiveSmallIntegerField()
+    single_use = models.BooleanField(default=False)
+    lease_epoch = models.PositiveBigIntegerField(null=True)
+    requested_by = models.CharField(max_length=64)
+    requested_owner = models.UUIDField(null=True)
+    requested_at = models.DateTimeField()
+    request_lapses_at = models.DateTimeField()
+    activated_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    end_reason = models.CharField(max_length=64, blank=True, default="")
+    ended_by = models.CharField(max_length=64, blank=True, default="")
+    uses = models.PositiveIntegerField(default=0)
+    version = models.PositiveIntegerField(default=1)
+
+    objects: ClassVar[GrantQuerySet] = GrantQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "runner_grant"
+        indexes = [
+            models.Index(fields=["session", "-id"], name="runner_grant_newest"),
+            models.Index(
+                fields=["organization", "request_lapses_at"],
+                condition=Q(state="requested"),
+                name="runner_grant_waiting",
+            ),
+            models.Index(
+                fields=["organization", "expires_at"],
+                condition=Q(state="active"),
+                name="runner_grant_active",
+            ),
+        ]
+        constraints = [
+            CheckConstraint(
+                condition=Q(state__in=[state.value for state in GrantState]),
+                name="runner_grant_state",
+            ),
+            CheckConstraint(
+                condition=~Q(state="active")
+                | Q(expires_at__isnull=False, lease_epoch__isnull=False),
+                name="runner_grant_active_has_an_end",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.operation
+
+
+class Decision(models.Model):
+    """One person's decision on a grant request; nobody decides twice."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
+    grant = models.ForeignKey(
+        PermissionGrant,
+        models.PROTECT,
+        related_name="decisions",
+        db_constraint=False,
+        db_index=False,
+    )
+    by = models.ForeignKey("identity.User", models.PROTECT, related_name="+")
+    decision = models.CharField(max_length=8)
+    operation_digest = models.CharField(max_length=71)
+    comment = models.TextField(blank=True, default="")
+    ttl_seconds = models.PositiveIntegerField(null=True)
+    constraints = models.JSONField(null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "runner_grant_decision"
+        constraints = [
+            UniqueConstraint(fields=["grant", "by"], name="runner_grant_decision_once"),
+            CheckConstraint(
+                condition=Q(decision__in=["approve", "deny"]), name="runner_grant_decision_word"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.decision

@@ -1,0 +1,148 @@
+"""What event, artifact and grant bodies must be, and what answers look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from grants import access
+from grants.models import GrantState, Level, PermissionGrant
+from keeptrusts_runners import ids
+from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
+from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
+from keeptrusts_runners.clock import rfc3339
+
+_OPERATION = r"[\x21-\x29\x2b-\x7e]+"
+
+
+class EventIn(InputShape):
+    """One event, for the schema; batches are validated in one pass (grants.events)."""
+
+    kind = Text(max_length=64)
+    level = Text(max_length=8, required=False)
+    step = Text(max_length=200, required=False)
+    message = Text(max_length=16 * 1024, lines=True, required=False)
+    data = JsonObject(max_bytes=64 * 1024, required=False)
+    occurred_at = Text(max_length=40, required=False)
+    client_id = Text(max_length=120, required=False)
+    client_seq = Integer(min_value=1, required=False)
+
+
+class EventOut(OutputShape):
+    id = IdOut("evt")
+    seq = serializers.IntegerField()
+    kind = serializers.CharField()
+    level = serializers.ChoiceField(Level.choices, allow_null=True)
+    step = serializers.CharField(allow_null=True)
+    message = serializers.CharField(allow_null=True)
+    data = serializers.JSONField(allow_null=True)
+    source = serializers.CharField(allow_null=True)
+    actor = serializers.CharField()
+    lease_epoch = serializers.IntegerField()
+    occurred_at = InstantOut(allow_null=True)
+    recorded_at = InstantOut()
+    client_id = serializers.CharField(allow_null=True)
+    client_seq = serializers.IntegerField(allow_null=True)
+
+
+class IngestedOut(OutputShape):
+    accepted = serializers.IntegerField()
+    duplicates = serializers.IntegerField()
+    first_seq = serializers.IntegerField(allow_null=True)
+    last_seq = serializers.IntegerField(allow_null=True)
+    desired_state = serializers.CharField()
+
+
+class ArtifactOut(OutputShape):
+    id = IdOut("art")
+    session_id = IdOut("sess")
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    media_type = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()
+    status = serializers.CharField()
+    lease_epoch = serializers.IntegerField()
+    created_by = serializers.CharField()
+    created_at = InstantOut()
+
+
+class GrantIn(InputShape):
+    operation = Text(max_length=200, pattern=_OPERATION)
+    resource = Text(max_length=512, required=False, allow_blank=True)
+    constraints = JsonObject(max_bytes=8 * 1024, required=False)
+    reason = Text(max_length=2000, lines=True)
+    ttl_seconds = Integer(min_value=1, max_value=7 * 24 * 3600)
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class ApproveIn(InputShape):
+    operation_digest = Text(max_length=71, pattern="sha256:[0-9a-f]{64}")
+    comment = Text(max_length=2000, lines=True, required=False, allow_blank=True)
+    ttl_seconds = Integer(min_value=1, max_value=7 * 24 * 3600, required=False)
+    constraints = JsonObject(max_bytes=8 * 1024, required=False)
+
+
+class DenyIn(InputShape):
+    comment = Text(max_length=2000, lines=True)
+
+
+class UseIn(InputShape):
+    target = Text(max_length=512, required=False, allow_blank=True)
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class GrantOut(OutputShape):
+    id = IdOut("grant")
+    session_id = IdOut("sess")
+    operation = serializers.CharField()
+    resource = serializers.CharField()
+    constraints = serializers.JSONField()
+    reason = serializers.CharField()
+    state = serializers.ChoiceField(GrantState.choices)
+    ttl_seconds = serializers.IntegerField()
+    operation_digest = serializers.CharField()
+    policy_version = serializers.IntegerField()
+    approvals_required = serializers.IntegerField()
+    approvals = serializers.SerializerMethodField()
+    single_use = serializers.BooleanField()
+    lease_epoch = serializers.IntegerField(allow_null=True)
+    requested_by = serializers.CharField()
+    requested_at = InstantOut()
+    request_lapses_at = InstantOut()
+    activated_at = InstantOut(allow_null=True)
+    expires_at = InstantOut(allow_null=True)
+    ended_at = InstantOut(allow_null=True)
+    end_reason = serializers.CharField()
+    ended_by = serializers.CharField()
+    uses = serializers.IntegerField()
+
+    def get_approvals(self, obj: PermissionGrant) -> list[dict[str, Any]]:
+        """Each decision: by, at, decision, comment, and what it narrowed."""
+        return [
+            {
+                "by": ids.encode("user", decision.by_id),
+                "at": rfc3339(decision.at),
+                "decision": decision.decision,
+                "comment": decision.comment,
+                "operation_digest": decision.operation_digest,
+                "ttl_seconds": decision.ttl_seconds,
+                "constraints": decision.constraints,
+            }
+            for decision in sorted(obj.decisions.all(), key=lambda decision: decision.at)
+        ]
+
+
+class UseOut(OutputShape):
+    id = IdOut("grant")
+    allowed = serializers.BooleanField()
+    uses = serializers.IntegerField()
+    expires_at = InstantOut(allow_null=True)
+    state = serializers.ChoiceField(GrantState.choices)
+
+
+def grant_out(grant: PermissionGrant, now: Any) -> dict[str, Any]:
+    """The grant as it is at this instant: one that is over never shows as active, even where
+    nothing has written its end down yet."""
+    return GrantOut.render(grant) | {"state": access.current_state(grant, now)}

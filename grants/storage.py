@@ -1,0 +1,141 @@
+"""The blob door: bytes in, a digest out, bytes back by digest. Files under the data directory.
+
+A blob is written to a temporary file and hashed on the way, made durable, then linked to its
+place by digest, one tree for each organization. Until then it does not exist; the row that names
+it is written after. Nothing here opens a transaction.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+from uuid import UUID
+
+from django.conf import settings
+
+from keeptrusts_runners.errors import InsufficientStorage, PayloadTooLarge
+
+CHUNK_BYTES = 256 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored bytes: where they are is their digest."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Draft:
+    """A blob being received. Leaving the block without `store()` leaves nothing behind."""
+
+    def __init__(self, organization_id: UUID, max_bytes: int) -> None:
+        self._organization_id = organization_id
+        self._max_bytes = max_bytes
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        self._path: Path | None = None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        incoming = Path(settings.ARTIFACTS_DIR) / "incoming"
+        with _space():
+            incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor, name = tempfile.mkstemp(dir=incoming)
+        self._path, self._file = Path(name), os.fdopen(descriptor, "wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def write(self, chunk: bytes) -> None:
+        """Raises PayloadTooLarge, InsufficientStorage."""
+        assert self._file is not None
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self._max_bytes:
+            raise PayloadTooLarge(limit_bytes=self._max_bytes)
+        self._hash.update(chunk)
+        with _space():
+            self._file.write(chunk)
+
+    def store(self) -> Blob:
+        """Make it durable under its digest."""
+        assert self._file is not None
+        assert self._path is not None
+        blob = Blob(self._hash.hexdigest(), self.size_bytes)
+        place = path_of(self._organization_id, blob.sha256)
+        with _space():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.replace(self._path, place)
+            _sync_directory(place.parent)
+        return blob
+
+
+class _space:
+    """A full disk is an answer, not a crash."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise InsufficientStorage from error
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def path_of(organization_id: UUID, sha256: str) -> Path:
+    """Names never reach a path: it is made of the organization and the digest alone."""
+    return Path(settings.ARTIFACTS_DIR) / organization_id.hex / sha256[:2] / sha256
+
+
+def receive(organization_id: UUID, chunks: Iterable[bytes], max_bytes: int) -> Blob:
+    """Store a stream. Raises PayloadTooLarge, InsufficientStorage; then nothing was kept."""
+    with Draft(organization_id, max_bytes) as draft:
+        for chunk in chunks:
+            draft.write(chunk)
+        return draft.store()
+
+
+def read(organization_id: UUID, sha256: str) -> Iterator[bytes]:
+    """The bytes of a blob, in chunks. Raises FileNotFoundError."""
+    file = path_of(organization_id, sha256).open("rb")
+
+    def chunks() -> Iterator[bytes]:
+        with file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    return chunks()

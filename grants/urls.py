@@ -1,0 +1,30 @@
+"""Routes of events, artifacts and permission grants, below /v1/runners/."""
+
+from django.urls import path
+
+from grants.api.artifacts import ArtifactViewSet
+from grants.api.events import EventViewSet
+from grants.api.permission_grants import PermissionGrantViewSet
+
+_ONE = "sessions/<sess:session_id>"
+_ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
+_GRANT = f"{_ONE}/permissions/<grant:grant_id>"
+
+api_urlpatterns = [
+    path(f"{_ONE}/events", EventViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{_ONE}/artifacts", ArtifactViewSet.as_view({"get": "list", "post": "create"})),
+    path(_ARTIFACT, ArtifactViewSet.as_view({"get": "retrieve"})),
+    path(f"{_ARTIFACT}/content", ArtifactViewSet.as_view({"get": "content"})),
+    path(
+        f"{_ONE}/permissions",
+        PermissionGrantViewSet.as_view({"get": "list", "post": "create"}),
+    ),
+    path(
+        _GRANT,
+        PermissionGrantViewSet.as_view({"get": "retrieve", "delete": "destroy"}),
+    ),
+    path(f"{_GRANT}/approve", PermissionGrantViewSet.as_view({"post": "approve"})),
+    path(f"{_GRANT}/deny", PermissionGrantViewSet.as_view({"post": "deny"})),
+    path(f"{_GRANT}/use", PermissionGrantViewSet.as_view({"post": "use"})),
+    path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
+]
