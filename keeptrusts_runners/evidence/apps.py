@@ -1,0 +1,8 @@
+"""PROOF: hash chains, signatures, bundles and their verifier."""
+
+from django.apps import AppConfig
+
+
+class EvidenceConfig(AppConfig):
+    name = "keeptrusts_runners.evidence"
+    label = "evidence"
