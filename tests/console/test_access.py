@@ -24,9 +24,6 @@ from keeptrusts_runners.identity.models import Membership, User
 from keeptrusts_runners.identity.scopes import Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
 
-PASSWORD = "correct horse battery staple"
-
-
 # --- the pages under test --------------------------------------------------------------------
 
 
@@ -130,7 +127,7 @@ pytestmark = pytest.mark.urls(__name__)
 
 def person(*roles: str) -> tuple[Client, User, list[UUID]]:
     """Somebody signed in, with each role in an organization of its own."""
-    user = accounts.create_user(f"{ids.new()}@example.com", PASSWORD)
+    user = User.objects.create_user(f"{ids.new()}@example.com")
     organizations = [_join(user, role) for role in roles]
     client = Client(raise_request_exception=False)
     client.force_login(user)

@@ -6,6 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import include, path
+from pytest_django.fixtures import Settings
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import accounts
@@ -18,6 +19,12 @@ urlpatterns = [
     path("", include("keeptrusts_runners.console.urls")),
 ]
 pytestmark = pytest.mark.urls(__name__)
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(settings: Settings) -> None:
+    """The hash's cost is Django's business; its half second a test is not worth ours."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
