@@ -187,9 +187,9 @@ class Labels(serializers.DictField):
     default_error_messages: ClassVar[dict[str, str]] = {
         "not_a_dict": "This must be an object of strings.",
         "too_many": "There may be at most {limit} labels.",
-        "label_key": "The key {key} must be 1 to 63 of A-Z a-z 0-9 . _ / -, "
+        "label_key": "The key {label} must be 1 to 63 of A-Z a-z 0-9 . _ / -, "
         "beginning and ending with a letter or digit.",
-        "label_value": "The value of {key} must be a string of at most {limit} characters.",
+        "label_value": "The value of {label} must be a string of at most {limit} characters.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -206,9 +206,9 @@ class Labels(serializers.DictField):
 
     def _check(self, key: str, value: Any) -> None:
         if not re.fullmatch(LABEL_KEY, key):
-            self.fail("label_key", key=repr(key[:64]))
+            self.fail("label_key", label=repr(key[:64]))
         if not isinstance(value, str) or len(value) > MAX_LABEL_VALUE or _CONTROL.search(value):
-            self.fail("label_value", key=key, limit=MAX_LABEL_VALUE)
+            self.fail("label_value", label=key, limit=MAX_LABEL_VALUE)
 
 
 class JsonObject(serializers.DictField):

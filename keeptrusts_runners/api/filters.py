@@ -19,7 +19,7 @@ from keeptrusts_runners.api.fields import parse_instant
 from keeptrusts_runners.errors import FieldError, InvalidParameter, UnknownParameter
 
 MAX_VALUE_LENGTH = 2048
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ECHOED_NAME_LENGTH = 64
 
 

@@ -74,7 +74,7 @@ class ProblemMiddleware:
         request.META.pop("HTTP_COOKIE", None)
         response = self.get_response(request)
         if response.status_code >= 400 and _is_html(response):
-            response = self._problem(request, response)
+            response = _with_headers_of(response, self._problem(request, response))
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = "no-store"
         if not _is_html(response):
@@ -87,13 +87,22 @@ class ProblemMiddleware:
             return None
         return problems.render(problems.as_domain_error(error), request)
 
-    def _problem(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def _problem(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
         if response.status_code == 404 and (target := _without_slash(request)):
             return HttpResponse(status=308, headers={"Location": target})
         if response.status_code == 400 and not _is_known_host(request):
             return problems.render(errors.Malformed("This server has another name."), request)
         error = problems.for_status(response.status_code, allow=response.get("Allow"))
         return problems.render(error, request)
+
+
+def _with_headers_of(replaced: HttpResponseBase, response: HttpResponse) -> HttpResponse:
+    """What the layers below set stays: an unknown address and an unknown id answer alike."""
+    for name, value in replaced.items():
+        if not name.startswith("Content-"):
+            response.headers.setdefault(name, value)
+    response["Content-Length"] = str(len(response.content))
+    return response
 
 
 def _is_html(response: HttpResponseBase) -> bool:

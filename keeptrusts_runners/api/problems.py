@@ -46,7 +46,7 @@ def document(error: errors.DomainError, request_id: str | None) -> dict[str, Any
 def render(error: errors.DomainError, request: HttpRequest | Request) -> HttpResponse:
     """The answer for an error, with the headers that its status calls for."""
     body = encode(document(error, getattr(request, "request_id", None)))
-    return HttpResponse(body, error.status, content_type=MEDIA_TYPE, headers=_headers(error))
+    return HttpResponse(body, status=error.status, content_type=MEDIA_TYPE, headers=_headers(error))
 
 
 def _headers(error: errors.DomainError) -> dict[str, str]:
