@@ -218,7 +218,6 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 # --- files, language, logs -------------------------------------------------------------------
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENVIRONMENT.data_dir / "static"
 # Served straight from the packages: no collecting step on a fresh machine.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600

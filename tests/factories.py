@@ -1,0 +1,60 @@
+"""Objects in the state a test begins with, made by the verbs that make them in the product."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from keeptrusts_runners import ids
+from keeptrusts_runners.identity import tokens
+from profiles import catalog
+from profiles.models import RunnerProfile
+from sessions import claims, lifecycle
+from sessions.claims import ClaimRequest
+from sessions.models import RunnerSession
+from tests.people import Api, Machine, Org
+
+_numbers = itertools.count()
+
+
+def profile(org: Org, **fields: Any) -> RunnerProfile:
+    given = {"name": f"profile-{next(_numbers)}", "execution_target": "runner"} | fields
+    with org.scope():
+        made = catalog.create_profile(given, by=org.admin.principal)
+        made.refresh_from_db()
+    return made
+
+
+def pending(org: Org, on: RunnerProfile | None = None, **fields: Any) -> RunnerSession:
+    on = on or profile(org)
+    given = {"profile_id": on.id, "task_id": f"task-{next(_numbers)}"} | fields
+    with org.scope():
+        return lifecycle.dispatch(given, by=org.operator.principal)
+
+
+def claimed(
+    org: Org, session: RunnerSession | None = None, by: Machine | None = None
+) -> RunnerSession:
+    session = session or pending(org)
+    with org.scope():
+        return claims.claim(session.id, ClaimRequest(), by=(by or org.runner).principal)
+
+
+def running(
+    org: Org, session: RunnerSession | None = None, by: Machine | None = None
+) -> RunnerSession:
+    session = claimed(org, session, by)
+    with org.scope():
+        return claims.heartbeat(
+            session.id, by=(by or org.runner).principal, lease_epoch=session.lease_epoch
+        )
+
+
+def session_api(org: Org, session: RunnerSession, by: Machine | None = None) -> Api:
+    """What executing code holds: the token of the session's present lease."""
+    holder = (by or org.runner).principal
+    return Api(tokens.issue_session(session.id, holder, session.lease_epoch, 60))
+
+
+def path(session: RunnerSession, *more: str) -> str:
+    return "/".join((f"/runners/sessions/{ids.encode('sess', session.id)}", *more))
