@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 def bearer_token(request: HttpRequest | Request) -> str:
     """The token in `Authorization`. Raises NotAuthenticated (none) or InvalidToken (no token)."""
-    scheme, _, raw = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, raw = str(request.META.get("HTTP_AUTHORIZATION", "")).partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated
     raw = raw.strip(" ")

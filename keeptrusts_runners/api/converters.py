@@ -6,7 +6,7 @@ id that does not exist.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.urls import register_converter
@@ -31,7 +31,7 @@ class TypeIDConverter:
         return value if isinstance(value, str) else ids.encode(self.prefix, value)
 
 
-def converter(prefix: str) -> type[TypeIDConverter]:
+def converter(prefix: str) -> Any:
     """The converter class of one prefix."""
     attributes = {"prefix": prefix, "regex": f"{prefix}_{SUFFIX_PATTERN}"}
     return type(f"{prefix.capitalize()}Converter", (TypeIDConverter,), attributes)

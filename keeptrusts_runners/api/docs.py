@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import render
@@ -13,7 +15,7 @@ from django.views.decorators.http import require_safe
 from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.filters import check_parameters, invalid
 from keeptrusts_runners.api.schema import document_bytes
-from keeptrusts_runners.errors import DomainError, NotFound, catalogue
+from keeptrusts_runners.errors import NotFound, catalogue
 
 _MEDIA_TYPES = {"json": "application/json", "yaml": "application/yaml"}
 _POLICY = (
@@ -57,30 +59,19 @@ def redoc(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def error_index(request: HttpRequest) -> HttpResponse:
-    return _page(request, "errors.html", groups=errors_by_status())
+    return _page(request, "errors.html", groups=list(_groups()))
 
 
 @require_safe
 def error_page(request: HttpRequest, code: str) -> HttpResponse:
-    error = next((each for each in catalogue() if each.code == code), None)
+    error = next((each for each in _described() if each.code == code), None)
     if error is None:
         raise NotFound
-    return _page(request, "error.html", error=_described(error))
-
-
-def _described(error: type[DomainError]) -> dict[str, object]:
-    paragraphs = (error.__doc__ or "").split("\n\n")
-    return {
-        "code": error.code,
-        "status": error.status,
-        "title": error.title,
-        "paragraphs": [" ".join(paragraph.split()) for paragraph in paragraphs],
-        "advice": ADVICE.get(error.status, ""),
-    }
+    return _page(request, "error.html", error=error)
 
 
 # What a client does about a whole class of answers.
-ADVICE = {
+_ADVICE = {
     401: "Get a new token from POST /v1/auth/token and send the request again.",
     403: "Another principal, role or scope is needed; the same request will not succeed.",
     404: "Check the address and the organization of the token.",
@@ -92,12 +83,30 @@ ADVICE = {
 }
 
 
-def errors_by_status() -> list[tuple[int, list[dict[str, object]]]]:
-    described = sorted(map(_described, catalogue()), key=lambda error: error["status"])  # type: ignore[arg-type, return-value]
-    return [
-        (status, list(group))  # type: ignore[misc]
-        for status, group in groupby(described, key=lambda error: error["status"])
-    ]
+@dataclass(frozen=True, slots=True)
+class _ErrorText:
+    """One error as its page and the table tell it."""
+
+    code: str
+    status: int
+    title: str
+    paragraphs: list[str]
+
+    @property
+    def advice(self) -> str:
+        return _ADVICE.get(self.status, "")
+
+
+def _described() -> Iterator[_ErrorText]:
+    for error in catalogue():
+        paragraphs = [" ".join(text.split()) for text in (error.__doc__ or "").split("\n\n")]
+        yield _ErrorText(error.code, error.status, error.title, paragraphs)
+
+
+def _groups() -> Iterator[tuple[int, list[_ErrorText]]]:
+    by_status = attrgetter("status")
+    for status, group in groupby(sorted(_described(), key=by_status), key=by_status):
+        yield status, list(group)
 
 
 def render_errors_markdown() -> str:
@@ -116,12 +125,12 @@ _MARKDOWN_HEAD = (
 )
 
 
-def _markdown_tables() -> Iterable[str]:
-    for status, group in errors_by_status():
+def _markdown_tables() -> Iterator[str]:
+    for status, group in _groups():
         yield from ("", f"## {status}", "")
-        if status in ADVICE:
-            yield from (ADVICE[status], "")
+        if advice := group[0].advice:
+            yield from (advice, "")
         yield from ("| code | title | meaning |", "|---|---|---|")
         for error in group:
-            meaning = " ".join(error["paragraphs"]).replace("|", "\\|")  # type: ignore[arg-type]
-            yield f"| `{error['code']}` | {error['title']} | {meaning} |"
+            meaning = " ".join(error.paragraphs).replace("|", "\\|")
+            yield f"| `{error.code}` | {error.title} | {meaning} |"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from rest_framework import serializers
@@ -46,7 +46,7 @@ def _microseconds(text: str) -> str:
 class Text(serializers.CharField):
     """A string, kept as sent. `lines=True` also takes tabs and line feeds."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "invalid": "This must be a string.",
         "blank": "This must not be empty.",
         "max_length": "This must have at most {max_length} characters.",
@@ -77,7 +77,7 @@ class Text(serializers.CharField):
 class Integer(serializers.IntegerField):
     """A JSON integer: not a string, not true, not 1.0."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "invalid": "This must be an integer.",
         "min_value": "This must be at least {min_value}.",
         "max_value": "This must be at most {max_value}.",
@@ -97,7 +97,7 @@ class Integer(serializers.IntegerField):
 class Number(serializers.FloatField):
     """A JSON number, whole or not, kept as it came."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {"invalid": "This must be a number."}
+    default_error_messages = {"invalid": "This must be a number."}
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Number(serializers.FloatField):
 class Boolean(serializers.BooleanField):
     """true or false, never "yes" or 1."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {"invalid": "This must be true or false."}
+    default_error_messages = {"invalid": "This must be true or false."}
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -128,7 +128,7 @@ class Boolean(serializers.BooleanField):
 class Choice(serializers.ChoiceField):
     """One of a list of words."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "invalid": "This must be a string.",
         "invalid_choice": "This must be one of: {names}.",
     }
@@ -144,7 +144,7 @@ class Choice(serializers.ChoiceField):
 class Id(serializers.Field):
     """The TypeID of one kind of object, as a UUID. Whether it exists is the verb's question."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "invalid": "This must be a string.",
         "unknown_reference": "No such object: an id has the form {prefix}_….",
     }
@@ -168,7 +168,7 @@ class Id(serializers.Field):
 class Instant(serializers.DateTimeField):
     """An instant with its zone (RFC 3339), as UTC."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "invalid": "This must be an instant with a zone, such as 2026-05-01T09:30:00Z.",
     }
 
@@ -184,7 +184,7 @@ class Instant(serializers.DateTimeField):
 class Labels(serializers.DictField):
     """At most 32 short pairs of text, for finding things again."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "not_a_dict": "This must be an object of strings.",
         "too_many": "There may be at most {limit} labels.",
         "label_key": "The key {label} must be 1 to 63 of A-Z a-z 0-9 . _ / -, "
@@ -214,7 +214,7 @@ class Labels(serializers.DictField):
 class JsonObject(serializers.DictField):
     """Any JSON object, limited by its size when written compactly."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "not_a_dict": "This must be an object.",
         "too_large": "This must be at most {limit} bytes.",
     }
@@ -243,7 +243,7 @@ class JsonValue(JsonObject):
 class Items(serializers.ListField):
     """A list of at most `max_items` values of one kind."""
 
-    default_error_messages: ClassVar[dict[str, str]] = {
+    default_error_messages = {
         "not_a_list": "This must be a list.",
         "max_length": "This must have at most {max_length} items.",
         "empty": "This must not be empty.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import django_filters
 from django import forms
@@ -56,7 +56,7 @@ def invalid(name: str, problem: str) -> InvalidParameter:
     return InvalidParameter(detail, errors=[FieldError(name, "invalid", detail)])
 
 
-class StrictFilterSet(django_filters.FilterSet):
+class StrictFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
     """Base of the filter sets of all lists. Pages may use them too, through `apply`."""
 
     @classmethod
@@ -69,7 +69,7 @@ class StrictFilterSet(django_filters.FilterSet):
         filter_set = cls(data=given, queryset=queryset, request=request)
         if not filter_set.is_valid():
             raise _refused(filter_set.errors.get_json_data())
-        return filter_set.qs
+        return cast(QuerySet[Any], filter_set.qs)
 
 
 def _refused(found: Mapping[str, Iterable[Mapping[str, str]]]) -> InvalidParameter:
@@ -82,6 +82,12 @@ def _refused(found: Mapping[str, Iterable[Mapping[str, str]]]) -> InvalidParamet
 
 
 # --- the fields that read one parameter each, and the filters that use them ------------------
+
+
+class _Filter(django_filters.Filter):  # type: ignore[misc]  # it has no types
+    """One parameter; `openapi` is its JSON schema."""
+
+    openapi: Mapping[str, Any]
 
 
 class _WordsField(forms.Field):
@@ -103,7 +109,7 @@ class _WordsField(forms.Field):
         return named
 
 
-class WordsFilter(django_filters.Filter):
+class WordsFilter(_Filter):
     """`state=pending,running`: any of them."""
 
     field_class = _WordsField
@@ -111,7 +117,7 @@ class WordsFilter(django_filters.Filter):
     def __init__(self, words: Collection[str], **kwargs: Any) -> None:
         super().__init__(lookup_expr="in", words=tuple(words), **kwargs)
         pattern = "|".join(re.escape(word) for word in words)
-        self.openapi: Mapping[str, Any] = {
+        self.openapi = {
             "type": "string",
             "pattern": f"^({pattern})(,({pattern}))*$",
             "description": f"One or more of {', '.join(words)}, separated by commas.",
@@ -132,14 +138,14 @@ class _TypeIDField(forms.Field):
             raise ValidationError(f"This must be an id of the form {self.prefix}_….") from error
 
 
-class TypeIDFilter(django_filters.Filter):
+class TypeIDFilter(_Filter):
     """`profile_id=prof_…`."""
 
     field_class = _TypeIDField
 
     def __init__(self, prefix: str, **kwargs: Any) -> None:
         super().__init__(prefix=prefix, **kwargs)
-        self.openapi: Mapping[str, Any] = {
+        self.openapi = {
             "type": "string",
             "pattern": f"^{prefix}_{SUFFIX_PATTERN}$",
         }
@@ -158,11 +164,11 @@ class _InstantField(forms.Field):
             ) from error
 
 
-class InstantFilter(django_filters.Filter):
+class InstantFilter(_Filter):
     """`created_after=2026-05-01T09:30:00Z`, with `lookup_expr="gt"`."""
 
     field_class = _InstantField
-    openapi: ClassVar[Mapping[str, Any]] = {"type": "string", "format": "date-time"}
+    openapi = {"type": "string", "format": "date-time"}
 
 
 class _IntegerField(forms.Field):
@@ -180,26 +186,28 @@ class _IntegerField(forms.Field):
         return int(value)
 
 
-class IntegerFilter(django_filters.Filter):
+class IntegerFilter(_Filter):
     """`after_seq=10`."""
 
     field_class = _IntegerField
 
     def __init__(self, *, minimum: int = 0, maximum: int = 2**53 - 1, **kwargs: Any) -> None:
         super().__init__(minimum=minimum, maximum=maximum, **kwargs)
-        self.openapi: Mapping[str, Any] = {
+        self.openapi = {
             "type": "integer",
             "minimum": minimum,
             "maximum": maximum,
         }
 
 
-class TextFilter(django_filters.CharFilter):
+class TextFilter(_Filter):
     """An exact text."""
+
+    field_class = forms.CharField
 
     def __init__(self, *, max_length: int = 200, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, strip=False, **kwargs)
-        self.openapi: Mapping[str, Any] = {
+        self.openapi = {
             "type": "string",
             "minLength": 1,
             "maxLength": max_length,
@@ -229,11 +237,11 @@ class _LabelsField(forms.Field):
         return labels
 
 
-class LabelFilter(django_filters.Filter):
+class LabelFilter(_Filter):
     """`label=team:blue`, several times for several labels that all must be there."""
 
     field_class = _LabelsField
-    openapi: ClassVar[Mapping[str, Any]] = {
+    openapi = {
         "type": "array",
         "items": {"type": "string", "pattern": "^[^:]+:.*$"},
     }

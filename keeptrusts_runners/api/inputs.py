@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -61,9 +61,10 @@ class InputShape(serializers.Serializer[Any]):
         # Fields keep nothing of what they validate, so one instance serves every request.
         shape = cls(context=context) if context else _shared(cls)
         try:
-            return shape.run_validation(shape.without_unchanged(document, current or {}))
+            values = shape.run_validation(shape.without_unchanged(document, current or {}))
         except ValidationError as error:
             raise Invalid(errors=field_errors(error.detail)) from None
+        return cast(dict[str, Any], values)
 
     def without_unchanged(
         self, document: Mapping[str, Any], current: Mapping[str, Any]
@@ -80,7 +81,7 @@ class InputShape(serializers.Serializer[Any]):
         unknown = [name for name in data if name not in self.fields][:MAX_UNKNOWN_FIELDS]
         errors: dict[str, Any] = {name: [_UNKNOWN] for name in unknown}
         try:
-            values = super().to_internal_value(data)
+            values: dict[str, Any] = super().to_internal_value(data)
         except ValidationError as error:
             errors |= error.detail  # type: ignore[arg-type]  # a mapping, since data is one
         if errors:
@@ -92,7 +93,7 @@ class InputShape(serializers.Serializer[Any]):
 
     @classmethod
     def shared(cls) -> Self:
-        return _shared(cls)
+        return cast(Self, _shared(cls))
 
 
 @cache

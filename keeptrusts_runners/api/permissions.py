@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 from rest_framework.permissions import BasePermission
@@ -34,7 +34,7 @@ class ScopePermission(BasePermission):
     """Raises MissingScope, OutsideSession or PermissionDenied, each of which says why."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        authorize(request.user, view)
+        authorize(cast(Principal, request.user), view)
         return True
 
 

@@ -29,6 +29,8 @@ _DEFAULT_STATUS = {"create": 201, "destroy": 204}
 class ScopedSchema(AutoSchema):
     """One operation from one action; DRF's own guesses are not asked."""
 
+    view: Any
+
     def get_operation(
         self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any
     ) -> Schema | None:
@@ -51,7 +53,7 @@ class ScopedSchema(AutoSchema):
 
     @property
     def action(self) -> str:
-        return self.view.action
+        return str(self.view.action)
 
     @property
     def handler(self) -> Any:
@@ -246,7 +248,8 @@ _PAGINATION = (
 def build_document(urlconf: str | None = None) -> Schema:
     """The OpenAPI document of a URL configuration (by default the project's)."""
     with patched_settings({"POSTPROCESSING_HOOKS": [], "SORT_OPERATIONS": False}):
-        document: Schema = SchemaGenerator(urlconf=urlconf).get_schema(request=None, public=True)
+        generator: Any = SchemaGenerator(urlconf=urlconf)  # type: ignore[no-untyped-call]
+        document: Schema = generator.get_schema(request=None, public=True)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(schema_problems.COMPONENT_SCHEMAS)
     components["responses"] = schema_problems.component_responses()

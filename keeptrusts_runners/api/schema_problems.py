@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from keeptrusts_runners import errors
@@ -124,8 +125,11 @@ def _reference(found: list[ErrorClass]) -> Schema:
 def component_responses() -> Schema:
     """Every response that `responses` may refer to."""
     components: Schema = {}
-    for bits in range(2**6):
-        flags = [bool(bits >> position & 1) for position in range(6)]
-        for found in _by_status(_usual(Circumstances(*flags, refuses=()))).values():
+    for flags in product((False, True), repeat=6):
+        protected, has_path_id, has_body, idempotent, conditional, paginated = flags
+        given = Circumstances(
+            protected, has_path_id, has_body, idempotent, conditional, paginated, refuses=()
+        )
+        for found in _by_status(_usual(given)).values():
             components[_name(found)] = _response(found)
     return components

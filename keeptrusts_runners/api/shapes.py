@@ -35,8 +35,8 @@ class InstantOut(serializers.DateTimeField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(read_only=True, **kwargs)
 
-    def to_representation(self, value: datetime) -> str | None:
-        return rfc3339(value)
+    def to_representation(self, value: datetime) -> str:
+        return rfc3339(value) or ""
 
 
 # Their values are JSON already: copied as they are.
@@ -82,7 +82,8 @@ def _getters(shape: type[OutputShape], of_mapping: bool) -> tuple[tuple[str, Get
 
 def _getter(shape: OutputShape, field: Any, of_mapping: bool) -> Getter:
     if isinstance(field, serializers.SerializerMethodField):
-        return getattr(shape, field.method_name or f"get_{field.field_name}")
+        method: Getter = getattr(shape, field.method_name or f"get_{field.field_name}")
+        return method
     value = _source(field.source, of_mapping)
     if isinstance(field, IdOut):
         return _id(field.prefix, value)

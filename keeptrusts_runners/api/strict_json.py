@@ -189,6 +189,6 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        view = (parser_context or {}).get("view")
+        view: Any = (parser_context or {}).get("view")
         limit = view.body_limit() if hasattr(view, "body_limit") else MAX_BYTES
         return loads(stream.read(limit + 1), max_bytes=limit)
