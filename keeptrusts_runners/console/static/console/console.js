@@ -142,6 +142,20 @@ const drawn = new WeakMap();
 const substance = (html) =>
   html.replace(/(<time[^>]*data-relative[^>]*>)[^<]*|(csrfmiddlewaretoken" value=")[^"]*/g, "$1$2");
 
+// Focus is found again by the nearest id and the place among the controls within it. Returns what
+// restores it, if it lies within the element.
+function placeOfFocus(element) {
+  const active = document.activeElement;
+  if (!element.contains(active) || active.id) return null;
+  const controls = "a, button, summary, input, [tabindex]";
+  const holder = active.closest("[id]");
+  const index = all(controls, holder).indexOf(active);
+  return () =>
+    all(controls, document.getElementById(holder.id) ?? document)[index]?.focus({
+      preventScroll: true,
+    });
+}
+
 function swap(element, html) {
   const incoming = new DOMParser()
     .parseFromString(html, "text/html")
@@ -151,9 +165,11 @@ function swap(element, html) {
   const versions = new Map(
     all("[id][data-version]", element).map((each) => [each.id, each.dataset.version]),
   );
+  const focus = placeOfFocus(element);
   htmx.swap(element, incoming.outerHTML, { swapStyle: "outerHTML", swapDelay: 0, settleDelay: 0 });
   const fresh = document.getElementById(element.id);
   drawn.set(fresh, substance(incoming.outerHTML));
+  focus?.();
   for (const each of all("details[id]", fresh)) each.open = open.get(each.id) ?? each.open;
   for (const each of all("[id][data-version]", fresh)) {
     if (versions.get(each.id) !== each.dataset.version) each.classList.add("changed");
