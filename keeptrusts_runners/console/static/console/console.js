@@ -150,10 +150,10 @@ function placeOfFocus(element) {
   const controls = "a, button, summary, input, [tabindex]";
   const holder = active.closest("[id]");
   const index = all(controls, holder).indexOf(active);
-  return () =>
-    all(controls, document.getElementById(holder.id) ?? document)[index]?.focus({
-      preventScroll: true,
-    });
+  return () => {
+    const found = document.getElementById(holder.id);
+    if (found) all(controls, found)[index]?.focus({ preventScroll: true });
+  };
 }
 
 function swap(element, html) {
