@@ -4,7 +4,7 @@ window.addEventListener("DOMContentLoaded", () => {
   const element = document.getElementById("explorer");
   window.Redoc.init(
     element.dataset.schema,
-    { disableSearch: true, hideLogo: true, expandResponses: "200,201" },
+    { disableSearch: true, expandResponses: "200,201" },
     element,
   );
 });
