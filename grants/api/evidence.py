@@ -1,0 +1,46 @@
+"""/v1/runners/sessions/{id}/evidence: one session, proved."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from grants import bundle
+from keeptrusts_runners.api.views import ApiViewSet
+from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.scopes import Scope
+from sessions import queries as session_queries
+
+TAR = "application/x-tar"
+
+
+class EvidenceViewSet(ApiViewSet):
+    """Evidence that verifies without us."""
+
+    tag = "Evidence"
+    scopes: ClassVar = {"export": Scope.AUDIT}
+    non_atomic_actions: ClassVar = frozenset({"export"})
+    media_types: ClassVar = {"export": (TAR,)}
+
+    def export(self, request: Request, session_id: UUID) -> HttpResponseBase:
+        """Export a session's evidence bundle.
+
+        A tar of plain files and a signed statement (DSSE, in-toto) of their digests. It verifies
+        offline with `manage.py verify_evidence` or the single-file verifier.
+        """
+        with self.organization_scope():
+            session_queries.session(session_id, by=self.principal)
+        return export(session_id, by=self.principal)
+
+
+def export(session_id: UUID, *, by: Principal) -> StreamingHttpResponse:
+    """The bundle as a download. Ask first whether the session exists."""
+    response = StreamingHttpResponse(bundle.stream(session_id, by=by), content_type=TAR)
+    name = bundle.filename(session_id)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response

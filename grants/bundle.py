@@ -1,0 +1,155 @@
+"""Gathers one session's evidence; evidence/ only lays it out and signs it.
+
+Everything is read in one snapshot, so that the documents agree with the ledger and with each
+other while the session goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Q
+
+from grants import queries
+from grants.ledger import microseconds
+from grants.models import Event, LedgerHead
+from grants.serializers import ArtifactOut, grant_out
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.evidence import bundle_writer, layout
+from keeptrusts_runners.evidence.keys import SigningKey, load_or_create
+from keeptrusts_runners.evidence.statement import session_predicate
+from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.scopes import Scope
+from keeptrusts_runners.identity.tenancy import organization_scope
+from profiles.serializers import HarnessOut, ProfileOut
+from sessions import queries as session_queries
+from sessions.models import RunnerSession, Transition
+from sessions.serializers import CheckpointOut, SessionDetailOut
+
+_CHUNK_ROWS = 2000
+
+
+@lru_cache(maxsize=1)
+def signing_key() -> SigningKey:
+    """The key that bundles are signed with; not the one for tokens."""
+    return load_or_create(settings.EVIDENCE_KEY_FILE)
+
+
+def filename(session_id: UUID) -> str:
+    return f"{ids.encode('sess', session_id)}.evidence.tar"
+
+
+def stream(session_id: UUID, *, by: Principal) -> Iterator[bytes]:
+    """The signed bundle, as bytes in order. Opens the scope it reads in. Raises NotFound."""
+    by.require(Scope.AUDIT)
+    with organization_scope(by.organization_id, snapshot=True):
+        session = session_queries.session(session_id, by=by)
+        head = LedgerHead.objects.get(session_id=session_id)
+        predicate = session_predicate(
+            organization_id=ids.encode("org", session.organization_id),
+            session_id=ids.encode("sess", session.id),
+            state=session.state,
+            head_seq=head.seq,
+            head_hash=bytes(head.hash),
+            generated_at=clock.now(),
+            missing=_missing(session),
+        )
+        yield from bundle_writer.stream_bundle(_files(session), predicate, signing_key())
+
+
+def _missing(session: RunnerSession) -> list[dict[str, str]]:
+    """What a reader might look for and will not find."""
+    missing = [
+        {
+            "code": "not_anchored",
+            "detail": "No signed checkpoint outside the database covers this session yet.",
+        }
+    ]
+    if not session.is_final:
+        missing.append({"code": "not_final", "detail": f"The session is {session.state}."})
+    return missing
+
+
+def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes]]]:
+    now = clock.now()
+    organization = {"organization_id": ids.encode("org", session.organization_id)}
+    yield layout.SESSION, _document(SessionDetailOut.render(session) | organization)
+    yield layout.PROFILE, _document(ProfileOut.render(session.profile))
+    harness = HarnessOut.render(session.harness) if session.harness else None
+    yield layout.HARNESS, _document(harness)
+    yield layout.TRANSITIONS, _lines(map(_transition, session_queries.transitions(session.id)))
+    yield layout.EVENTS, _lines(map(_record, _records(session)))
+    grants = queries.grants(session.id).order_by("id")
+    yield layout.GRANTS, _document([grant_out(grant, now) for grant in grants])
+    artifacts = queries.artifacts(session.id).order_by("id")
+    yield layout.ARTIFACTS, _document(ArtifactOut.render_many(artifacts))
+    checkpoints = session_queries.checkpoints(session.id).order_by("number")
+    yield layout.CHECKPOINTS, _document(CheckpointOut.render_many(checkpoints))
+    yield layout.COMPLETENESS, _document(_completeness(session))
+
+
+def _document(content: Any) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _lines(rows: Iterable[Any]) -> Iterator[bytes]:
+    for row in rows:
+        yield json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _records(session: RunnerSession) -> Iterator[Event]:
+    return queries.events(session).order_by("seq").iterator(chunk_size=_CHUNK_ROWS)
+
+
+def _record(event: Event) -> dict[str, Any]:
+    """One ledger record, with all that its hash is of."""
+    return {
+        "seq": event.seq,
+        "at": microseconds(event.recorded_at),
+        "kind": event.kind,
+        "actor": event.actor,
+        "epoch": event.lease_epoch,
+        "body": _base64(event.body),
+        "salt": _base64(event.salt),
+        "body_digest": bytes(event.body_digest).hex(),
+        "hash": bytes(event.hash).hex(),
+    }
+
+
+def _base64(stored: Any) -> str | None:
+    return None if stored is None else base64.b64encode(bytes(stored)).decode()
+
+
+def _transition(row: Transition) -> dict[str, Any]:
+    return {
+        "seq": row.seq,
+        "verb": row.verb,
+        "from": row.source or None,
+        "to": row.target,
+        "reason": row.reason or None,
+        "actor": row.actor,
+        "lease_epoch": row.lease_epoch,
+        "at": clock.rfc3339(row.at),
+    }
+
+
+def _completeness(session: RunnerSession) -> list[dict[str, Any]]:
+    """For each epoch, how many numbered events arrived. No runner can declare a final count yet,
+    so what is missing at the end is unknown, and said to be."""
+    received = (
+        queries.events(session)
+        .filter(Q(lease_epoch__gt=0))
+        .order_by("lease_epoch")
+        .values("lease_epoch")
+        .annotate(received=Count("client_seq"))
+    )
+    return [
+        {"epoch": row["lease_epoch"], "declared": None, "received": row["received"]}
+        for row in received
+    ]
