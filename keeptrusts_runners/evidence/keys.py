@@ -6,9 +6,6 @@ so that it names the key itself and not the place where it is kept.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import secrets
 import stat
@@ -18,6 +15,8 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from keeptrusts_runners.evidence import jwk
 
 _MAX_FILE_BYTES = 16_384
 
@@ -37,7 +36,7 @@ class SigningKey:
     @classmethod
     def from_private(cls, private: Ed25519PrivateKey) -> SigningKey:
         public_raw = private.public_key().public_bytes_raw()
-        return cls(kid=thumbprint(public_raw), private=private, public_raw=public_raw)
+        return cls(kid=jwk.thumbprint(public_raw), private=private, public_raw=public_raw)
 
     @classmethod
     def generate(cls) -> SigningKey:
@@ -55,13 +54,8 @@ class SigningKey:
         )
 
     def public_jwk(self) -> dict[str, str]:
-        return {**_required_members(self.public_raw), "kid": self.kid, "alg": "EdDSA", "use": "sig"}
-
-
-def thumbprint(public_raw: bytes) -> str:
-    """RFC 7638: base64url of SHA-256 over the required members, sorted and without spaces."""
-    canonical = json.dumps(_required_members(public_raw), sort_keys=True, separators=(",", ":"))
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
+        members = jwk.required_members(self.public_raw)
+        return {**members, "kid": self.kid, "alg": "EdDSA", "use": "sig"}
 
 
 def load_or_create(path: Path) -> SigningKey:
@@ -125,11 +119,3 @@ def _read_private(path: Path) -> bytes:
 
 def _open_without_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_NONBLOCK)
-
-
-def _required_members(public_raw: bytes) -> dict[str, str]:
-    return {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public_raw)}
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")

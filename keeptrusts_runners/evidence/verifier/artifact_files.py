@@ -1,0 +1,64 @@
+"""The session's artifacts themselves, where the reader has them, against their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from keeptrusts_runners.evidence.verifier.report import Report, Unusable, shown
+
+_READ_BYTES = 1024 * 1024
+
+
+def check_files(directory: Path, artifacts: list[dict[str, Any]], report: Report) -> None:
+    """Each artifact is looked for by its digest, its id and its name, directly in the directory.
+
+    A file with other content breaks the verification; one that is not there is reported missing.
+    """
+    if not directory.is_dir():
+        raise Unusable(f"--artifacts {directory}: not a directory")
+    matching = 0
+    for artifact in artifacts:
+        found = _find_file(directory, artifact)
+        name = shown(artifact.get("name"))
+        if found is None:
+            report.lacks(f"artifact {name}: no file for it in {directory}")
+        elif _sha256(found) == artifact.get("sha256"):
+            matching += 1
+        else:
+            report.break_at(f"artifact {name}", f"{shown(found.name)} has other content")
+    report.check("Files", f"{matching} of {len(artifacts)} artifacts have the recorded content")
+
+
+def _find_file(directory: Path, artifact: dict[str, Any]) -> Path | None:
+    for member in ("sha256", "id", "name"):
+        name = artifact.get(member)
+        if isinstance(name, str) and _is_plain_name(name) and _is_plain_file(directory / name):
+            return directory / name
+    return None
+
+
+def _is_plain_name(name: str) -> bool:
+    """Names are text, never paths: nothing outside the directory is looked at."""
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
+
+
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_READ_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from None
+    return digest.hexdigest()
