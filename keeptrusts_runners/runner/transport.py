@@ -1,0 +1,182 @@
+"""One HTTP exchange at a time over kept connections: no retries, no meaning."""
+
+import base64
+import http.client
+import json
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from keeptrusts_runners.runner import VERSION
+
+ANSWER_LIMIT = 32 * 1024 * 1024
+CONNECTIONS_KEPT = 8
+
+
+class Unreachable(Exception):
+    """No answer came: refused, broken or timed out. The request may have had its effect."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, lower-case headers, and the body: decoded JSON, or None when it is not JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True)
+class Content:
+    """A request body that can be sent again: bytes, or a file that is opened for each try."""
+
+    media_type: str
+    data: bytes = b""
+    path: Path | None = None
+    length: int = 0
+
+    @classmethod
+    def of_json(cls, value: Any) -> "Content":
+        data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return cls("application/json", data, length=len(data))
+
+    @classmethod
+    def of_form(cls, encoded: str) -> "Content":
+        data = encoded.encode("ascii")
+        return cls("application/x-www-form-urlencoded", data, length=len(data))
+
+
+def content_digest(sha256: bytes) -> str:
+    """The value of a ``Content-Digest`` field (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+class Transport:
+    """Connections to one address; threads may share it."""
+
+    def __init__(self, url: str, timeout: float = 30.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an http or https address: {url}")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError(f"an address without query, fragment and user, please: {url}")
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = parts.port
+        self._prefix = parts.path.rstrip("/")
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: Content | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """One exchange. A kept connection that the server had closed is replaced silently.
+
+        Callers send only what may arrive twice, so that this replacement is always safe.
+        """
+        while True:
+            connection, kept = self._take()
+            try:
+                self._limit(connection, timeout or self.timeout)
+                answer = self._exchange(connection, method, self._prefix + path, headers, content)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if kept and isinstance(error, ConnectionError | http.client.BadStatusLine):
+                    continue
+                raise Unreachable(f"{self.url}: {_reason(error)}") from error
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection)
+            return answer
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), True
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        return kind(self._host, self._port, timeout=self.timeout), False
+
+    def _give_back(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            if connection.sock is not None and len(self._idle) < CONNECTIONS_KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    @staticmethod
+    def _limit(connection: http.client.HTTPConnection, timeout: float) -> None:
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
+
+    @staticmethod
+    def _exchange(
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: Content | None,
+    ) -> Answer:
+        _write_request(connection, method, path, headers, content)
+        response = connection.getresponse()
+        data = response.read(ANSWER_LIMIT + 1)
+        if len(data) > ANSWER_LIMIT:
+            raise http.client.HTTPException(f"the answer is longer than {ANSWER_LIMIT} bytes")
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, names, _decoded(data, names.get("content-type", "")))
+
+
+def _write_request(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    content: Content | None,
+) -> None:
+    """Send the request; when the server stops listening early, leave its answer to be read."""
+    sent = {"Accept": "application/json", "User-Agent": f"keeptrusts-runner/{VERSION}", **headers}
+    if content is not None:
+        sent["Content-Type"] = content.media_type
+        sent["Content-Length"] = str(content.length)
+    with suppress(BrokenPipeError):
+        if content is not None and content.path is not None:
+            with content.path.open("rb") as file:
+                connection.request(method, path, body=file, headers=sent)
+        else:
+            body = None if content is None else content.data
+            connection.request(method, path, body=body, headers=sent)
+
+
+def _decoded(data: bytes, content_type: str) -> Any:
+    if not data or "json" not in content_type:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise http.client.HTTPException("the answer is not the JSON it says it is") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(error) or type(error).__name__
