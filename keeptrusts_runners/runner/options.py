@@ -1,0 +1,162 @@
+"""The runner's command line: the same for ``manage.py runner`` and for the single file."""
+
+import argparse
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from keeptrusts_runners.runner.tokens import read_secret
+from keeptrusts_runners.runner.transport import Transport
+
+_HARNESSES = Path(__file__).parent / "harnesses"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Number = TypeVar("Number", int, float)
+
+
+class UsageError(Exception):
+    """An option that cannot be used; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a runner was told, checked."""
+
+    url: str
+    client_id: str
+    client_secret_file: Path
+    harness_dir: Path
+    name: str = "runner"
+    profiles: list[str] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    slots: int = 1
+    work_dir: Path | None = None
+    pass_env: list[str] = field(default_factory=list)
+    poll_seconds: float = 2.0
+    stop_grace_seconds: float = 20.0
+    once: bool = False
+    as_json: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """In the order a newcomer asks: where, as whom, what, with what."""
+    add = parser.add_argument
+    add("--url", required=True, metavar="URL", help="the control plane, e.g. http://127.0.0.1:8000")
+    add("--client-id", required=True, metavar="ID", help="client id of a runner service account")
+    add(
+        "--client-secret-file",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="file that holds the client secret; read again whenever a token is needed",
+    )
+    add("--name", default=socket.gethostname(), help="executor name (default: this host's name)")
+    add(
+        "--profile",
+        action="append",
+        default=[],
+        dest="profiles",
+        metavar="ID",
+        help="take sessions of this profile only; may be repeated (default: any profile)",
+    )
+    add(
+        "--label",
+        action="append",
+        default=[],
+        dest="labels",
+        metavar="KEY=VALUE",
+        help="a label of this runner, for routing; may be repeated",
+    )
+    add("--slots", type=int, default=1, metavar="N", help="sessions at a time (default: 1)")
+    add(
+        "--harness-dir",
+        type=Path,
+        default=_HARNESSES if _HARNESSES.is_dir() else None,
+        metavar="DIR",
+        help="where harnesses named file:NAME lie (default: those that come with the product)",
+    )
+    add(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where attempts get their directories (default: a private one for temporary files)",
+    )
+    add(
+        "--pass-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="hand this variable to harnesses, besides PATH and LANG; may be repeated",
+    )
+    add(
+        "--poll-seconds",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="how long to wait before asking for work again (default: 2)",
+    )
+    add(
+        "--stop-grace-seconds",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="time a harness has to stop before it is killed (default: 20)",
+    )
+    add("--once", action="store_true", help="wait for one session, execute it, and exit")
+    add("--json", action="store_true", dest="as_json", help="one JSON object a line, on stdout")
+
+
+def read_options(given: argparse.Namespace) -> Options:
+    """Raises UsageError; SecretUnreadable when there is no usable client secret."""
+    try:
+        Transport(given.url)
+    except ValueError as error:
+        raise UsageError(f"--url: {error}") from error
+    read_secret(given.client_secret_file)
+    return Options(
+        url=given.url.rstrip("/"),
+        client_id=given.client_id,
+        client_secret_file=given.client_secret_file,
+        harness_dir=_harness_dir(given.harness_dir),
+        name=given.name,
+        profiles=given.profiles,
+        labels=dict(_label(text) for text in given.labels),
+        slots=_between("--slots", given.slots, 1, 50),
+        work_dir=given.work_dir,
+        pass_env=[_variable(name) for name in given.pass_env],
+        poll_seconds=_between("--poll-seconds", given.poll_seconds, 0.05, 300),
+        stop_grace_seconds=_between("--stop-grace-seconds", given.stop_grace_seconds, 0, 600),
+        once=given.once,
+        as_json=given.as_json,
+    )
+
+
+def _harness_dir(path: Path | None) -> Path:
+    if path is None:
+        raise UsageError("--harness-dir: say where the harnesses lie; none come with this file")
+    if not path.is_dir():
+        raise UsageError(f"--harness-dir: {path} is not a directory")
+    return path.resolve()
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--label: write it as KEY=VALUE, not {text!r}")
+    return key, value
+
+
+def _variable(name: str) -> str:
+    if not _VARIABLE.fullmatch(name):
+        raise UsageError(f"--pass-env: {name!r} is not a variable's name; its value is not given")
+    if name.startswith("KEEPTRUSTS_"):
+        raise UsageError(f"--pass-env: names that begin with KEEPTRUSTS_ are the runner's: {name}")
+    return name
+
+
+def _between(name: str, value: Number, least: float, most: float) -> Number:
+    if not least <= value <= most:
+        raise UsageError(f"{name}: {value} is not between {least} and {most}")
+    return value
