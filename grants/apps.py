@@ -8,4 +8,7 @@ class GrantsConfig(AppConfig):
     verbose_name = "Events, artifacts and grants"
 
     def ready(self) -> None:
-        from grants import checks, receivers  # noqa: F401  (connects and registers)
+        from grants import checks, partitions, receivers  # noqa: F401  (connects and registers)
+        from keeptrusts_runners.api import health
+
+        health.register("event_partitions", partitions.covers_next_month)

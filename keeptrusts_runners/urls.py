@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from grants import urls as grants
 from profiles import urls as profiles
@@ -15,4 +16,10 @@ urlpatterns = [
     path("", include("keeptrusts_runners.api.urls")),
     path("", include("keeptrusts_runners.console.urls")),
     path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(url="/runners")),
 ]
+
+handler400 = "keeptrusts_runners.console.refusals.bad_request"
+handler403 = "keeptrusts_runners.console.refusals.permission_denied"
+handler404 = "keeptrusts_runners.console.refusals.page_not_found"
+handler500 = "keeptrusts_runners.console.refusals.server_error"

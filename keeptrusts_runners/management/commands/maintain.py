@@ -1,0 +1,107 @@
+"""`maintain`: what time demands, in one loop; any number of them may run, one at a time works."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections, connections
+
+from grants import access, partitions
+from keeptrusts_runners.api import idempotency
+from keeptrusts_runners.identity import tokens
+from sessions import reaper
+
+log = structlog.get_logger(__name__)
+
+_LOCK = 0x6B74_6D61_696E_7461
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One pass of something, as often as that; a pass answers what it did."""
+
+    name: str
+    run: Callable[[], Counter[str]]
+    every_seconds: float
+
+
+DUTIES = (
+    Duty("sessions", reaper.run_once, 1),
+    Duty("grants", access.run_once, 2),
+    Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
+    Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
+    Duty("partitions", partitions.make_ahead, 3600),
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Expire, time out and settle what is overdue, end grants, make partitions ahead. "
+        "Stops on SIGTERM or Ctrl-C."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="one pass of every duty, then end")
+        parser.add_argument("--json", action="store_true", help="with --once: counts as JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["once"]:
+            counts = {duty.name: dict(duty.run()) for duty in DUTIES}
+            self.stdout.write(json.dumps(counts) if options["json"] else _told(counts))
+            return
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        log.info("maintain.started", duties=[duty.name for duty in DUTIES])
+        due = {duty.name: 0.0 for duty in DUTIES}
+        while not stop.wait(0.5):
+            _turn(due)
+        log.info("maintain.stopped")
+
+
+def _told(counts: dict[str, dict[str, int]]) -> str:
+    lines = []
+    for name, did in counts.items():
+        what = ", ".join(f"{number} {word}" for word, number in did.items() if number)
+        lines.append(f"{name:<18}{what or 'nothing to do'}")
+    return "\n".join(lines)
+
+
+def _turn(due: dict[str, float]) -> None:
+    """Run what is due, if no other loop is at it. A database that is away is waited for."""
+    try:
+        close_old_connections()
+        with _alone() as alone:
+            if alone:
+                for duty in DUTIES:
+                    if time.monotonic() >= due[duty.name]:
+                        due[duty.name] = time.monotonic() + duty.every_seconds
+                        duty.run()
+    except DatabaseError as error:
+        log.warning("maintain.database_unavailable", reason=str(error).strip().splitlines()[0])
+        connections.close_all()
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Whether no other loop holds the turn. Nothing depends on it: duties repeat their condition
+    under the rows' locks; it only keeps two loops from doing the same work."""
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        (held,) = cursor.fetchone()
+        try:
+            yield held
+        finally:
+            if held:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
