@@ -24,6 +24,7 @@ Schema = dict[str, Any]
 _PATH_PARAMETER = re.compile(r"<(\w+):(\w+)>")
 _WRITES = ("PUT", "PATCH", "DELETE")
 _DEFAULT_STATUS = {"create": 201, "destroy": 204}
+_DESCRIPTIONS = {201: "Created.", 204: "Done; there is nothing to say.", 206: "The range."}
 
 
 class ScopedSchema(AutoSchema):
@@ -142,19 +143,22 @@ class ScopedSchema(AutoSchema):
         return {"examples": found} if found else {}
 
     def _responses(self) -> Schema:
-        status = self.view.statuses.get(self.action) or _DEFAULT_STATUS.get(self.action, 200)
-        responses: Schema = {str(status): self._success(status)}
+        responses: Schema = {str(status): self._success(status) for status in self._statuses()}
         if self.action in self.view.tagged_actions and self.method == "GET":
             responses["304"] = {"description": "Unchanged since the version in If-None-Match."}
         return responses | schema_problems.responses(self._refusals())
 
+    def _statuses(self) -> tuple[int, ...]:
+        declared = self.view.statuses.get(self.action, _DEFAULT_STATUS.get(self.action, 200))
+        return declared if isinstance(declared, tuple) else (declared,)
+
     def _success(self, status: int) -> Schema:
-        response: Schema = {"description": "Done." if status != 201 else "Created."}
+        response: Schema = {"description": _DESCRIPTIONS.get(status, "Done.")}
         if headers := self._answer_headers():
             response["headers"] = headers
         if status != 204:
             media_types = self.view.media_types.get(self.action, (JSON,))
-            response["content"] = {name: self._content(name) for name in media_types}
+            response["content"] = {name: self._content(name, status) for name in media_types}
         return response
 
     def _answer_headers(self) -> Schema:
@@ -169,10 +173,12 @@ class ScopedSchema(AutoSchema):
             }
         return headers
 
-    def _content(self, media_type: str) -> Schema:
+    def _content(self, media_type: str, status: int) -> Schema:
         if media_type != JSON:
             return {"schema": {"type": "string"}}
         shape = self.view.outputs.get(self.action)
+        if isinstance(shape, Mapping):
+            shape = shape.get(status)
         component = self.resolve_serializer(shape(), "response") if shape else None
         schema = component.ref if component else {"type": "object"}
         if self.action in self.view.paginated_actions:

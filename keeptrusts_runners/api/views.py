@@ -35,6 +35,7 @@ from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
 
 Handler = Callable[..., HttpResponseBase]
+Output = type[BaseSerializer[Any]] | None
 
 
 class DeclaredViewSet(ViewSetMixin, APIView):
@@ -42,10 +43,11 @@ class DeclaredViewSet(ViewSetMixin, APIView):
 
     # What the action's body must be; `self.body()` reads it.
     inputs: ClassVar[Mapping[str, type[InputShape]]] = {}
-    # What the action answers, for the schema; `list` actions answer a page of it.
-    outputs: ClassVar[Mapping[str, type[BaseSerializer[Any]] | None]] = {}
-    # The status of success, where it is not 201 for `create`, 204 for `destroy`, 200 otherwise.
-    statuses: ClassVar[Mapping[str, int]] = {}
+    # What the action answers, for the schema: one shape, or one per status of success; paginated
+    # actions answer a page of it.
+    outputs: ClassVar[Mapping[str, Output | Mapping[int, Output]]] = {}
+    # The statuses of success, where it is not 201 for `create`, 204 for `destroy`, else 200.
+    statuses: ClassVar[Mapping[str, int | tuple[int, ...]]] = {}
     # Bodies besides JSON, for the schema: media type to JSON schema.
     bodies: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
     # Query parameters: a filter set, further names with their JSON schema, and pagination.

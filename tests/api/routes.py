@@ -84,14 +84,19 @@ class NoteViewSet(ApiViewSet):
     session_token_actions: ClassVar = frozenset({"either", "stream"})
     non_atomic_actions: ClassVar = frozenset({"stream"})
     inputs: ClassVar = {"create": NoteInput, "update": NoteInput, "credentials": NoteInput}
-    outputs: ClassVar = {"list": NoteOut, "create": NoteOut, "retrieve": NoteOut}
+    outputs: ClassVar = {
+        "list": NoteOut,
+        "create": NoteOut,
+        "retrieve": NoteOut,
+        "stream": {200: NoteOut, 202: None},
+    }
     filters: ClassVar = {"list": NoteFilter}
     parameters: ClassVar = {
         "list": {"order": {"type": "string", "description": "Columns, separated by commas."}},
         "fail": {"how": {"type": "string"}},
         "stream": {"Lease-Epoch": {"type": "integer", "in": "header"}},
     }
-    statuses: ClassVar = {"credentials": 201}
+    statuses: ClassVar = {"credentials": 201, "stream": (200, 202, 204)}
     tagged_actions: ClassVar = frozenset({"retrieve", "update"})
     refuses: ClassVar = {"create": (errors.AlreadyExists,)}
     max_body_bytes: ClassVar = {"update": 100}

@@ -93,6 +93,20 @@ def test_conditions_and_headers_are_told(document: dict[str, Any]) -> None:
     assert document["paths"]["/v1/open"]["get"]["security"] == []
 
 
+def test_several_statuses_of_success_have_their_own_shapes(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/v1/sessions/{session_id}/stream"]["post"]["responses"]
+    json_of = {
+        status: answer.get("content", {}).get("application/json", {}).get("schema")
+        for status, answer in answers.items()
+        if status.startswith("2")
+    }
+    assert json_of == {
+        "200": {"$ref": "#/components/schemas/NoteOut"},
+        "202": {"type": "object"},
+        "204": None,
+    }
+
+
 def test_the_document_is_served_as_json_and_yaml() -> None:
     answer = call("GET", "/v1/schema")
     assert answer["Content-Type"] == "application/json"
