@@ -118,6 +118,7 @@ def _decide(
     ttl_seconds: int | None,
     constraints: Mapping[str, Any] | None,
 ) -> Decision:
+    assert by.id is not None
     try:
         with transaction.atomic():
             return Decision.objects.create(

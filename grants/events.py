@@ -29,11 +29,15 @@ MAX_MESSAGE = 16 * 1024
 MAX_DATA_BYTES = 64 * 1024
 MAX_AHEAD = timedelta(minutes=5)
 
-KINDS = frozenset(["step.started", "step.finished", "log", "progress", "metric", "warning", "approval", "failure"])
+KINDS = frozenset(
+    ["step.started", "step.finished", "log", "progress", "metric", "warning", "approval", "failure"]
+)
 _CUSTOM = re.compile(r"x(\.[a-z0-9_]{1,30}){1,4}")
 _LEVELS = frozenset(level.value for level in Level)
 _DEFAULT_LEVEL = {"warning": "warning", "failure": "error"}
-_MEMBERS = frozenset(["kind", "level", "step", "message", "data", "occurred_at", "client_id", "client_seq"])
+_MEMBERS = frozenset(
+    ["kind", "level", "step", "message", "data", "occurred_at", "client_id", "client_seq"]
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,7 +59,7 @@ class Ingested:
         return self.places[-1].seq if self.places else None
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """One member of one event cannot be accepted."""
 
     def __init__(self, member: str, code: str, detail: str) -> None:
@@ -93,7 +97,7 @@ def _validated(items: Sequence[Any], now: datetime, pointer: str) -> list[Record
     for index, item in enumerate(items):
         try:
             records.append(_record(item, now))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             member = f"/{refusal.member}" if refusal.member else ""
             place = f"{pointer}/{index}{member}"
             errors.append(FieldError(place, refusal.code, refusal.detail))
@@ -106,14 +110,16 @@ def _validated(items: Sequence[Any], now: datetime, pointer: str) -> list[Record
 
 def _record(item: Any, now: datetime) -> Record:
     if not isinstance(item, Mapping):
-        raise Refusal("", "not_an_object", "An event is an object.")
+        raise RefusalError("", "not_an_object", "An event is an object.")
     if unknown := item.keys() - _MEMBERS:
-        raise Refusal(str(sorted(unknown)[0])[:64], "unknown_field", "Events have no such member.")
+        raise RefusalError(
+            str(sorted(unknown)[0])[:64], "unknown_field", "Events have no such member."
+        )
     kind = _kind(item.get("kind"))
     level = item.get("level", _DEFAULT_LEVEL.get(kind, "info"))
     if not isinstance(level, str) or level not in _LEVELS:
         names = ", ".join(level.value for level in Level)
-        raise Refusal("level", "invalid_choice", f"This must be one of: {names}.")
+        raise RefusalError("level", "invalid_choice", f"This must be one of: {names}.")
     return Record(
         kind=kind,
         actor="",
@@ -131,11 +137,13 @@ def _record(item: Any, now: datetime) -> Record:
 
 def _kind(kind: Any) -> str:
     if not isinstance(kind, str):
-        raise Refusal("kind", "required", "An event has a kind, which is a string.")
+        raise RefusalError("kind", "required", "An event has a kind, which is a string.")
     if kind in KINDS or _CUSTOM.fullmatch(kind):
         return kind
     names = ", ".join(sorted(KINDS))
-    raise Refusal("kind", "invalid_choice", f"This must be one of {names}, or a custom x.word.")
+    raise RefusalError(
+        "kind", "invalid_choice", f"This must be one of {names}, or a custom x.word."
+    )
 
 
 def _word(item: Mapping[str, Any], member: str, most: int) -> str | None:
@@ -143,7 +151,7 @@ def _word(item: Mapping[str, Any], member: str, most: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not 1 <= len(value) <= most or _CONTROL.search(value):
-        raise Refusal(member, "invalid", f"This must be a line of 1 to {most} characters.")
+        raise RefusalError(member, "invalid", f"This must be a line of 1 to {most} characters.")
     return value
 
 
@@ -151,7 +159,7 @@ def _message(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_MESSAGE:
-        raise Refusal("message", "invalid", f"This must be text of at most {MAX_MESSAGE}.")
+        raise RefusalError("message", "invalid", f"This must be text of at most {MAX_MESSAGE}.")
     return value
 
 
@@ -159,10 +167,10 @@ def _data(value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise Refusal("data", "not_an_object", "This must be an object.")
+        raise RefusalError("data", "not_an_object", "This must be an object.")
     # Most events carry a few members; only what could be too large is measured.
     if value and len(ledger.serialise(value)) > MAX_DATA_BYTES:
-        raise Refusal("data", "too_large", f"At most {MAX_DATA_BYTES} bytes as JSON.")
+        raise RefusalError("data", "too_large", f"At most {MAX_DATA_BYTES} bytes as JSON.")
     return value
 
 
@@ -170,7 +178,7 @@ def _client_seq(value: Any) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**53:
-        raise Refusal("client_seq", "invalid", "This must be an integer from 1.")
+        raise RefusalError("client_seq", "invalid", "This must be an integer from 1.")
     return value
 
 
@@ -188,11 +196,11 @@ def _occurred_at(value: Any, now: datetime) -> datetime | None:
         instant = datetime.fromisoformat(value.upper())
         ahead = instant > now + MAX_AHEAD
     except (ValueError, OverflowError):
-        raise Refusal(
+        raise RefusalError(
             "occurred_at", "invalid", "This must be an RFC 3339 instant with its zone."
         ) from None
     if ahead:
-        raise Refusal("occurred_at", "in_the_future", "This lies in the future.")
+        raise RefusalError("occurred_at", "in_the_future", "This lies in the future.")
     return instant
 
 

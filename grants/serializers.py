@@ -23,7 +23,7 @@ class EventIn(InputShape):
     level = Text(max_length=8, required=False)
     step = Text(max_length=200, required=False)
     message = Text(max_length=16 * 1024, lines=True, required=False)
-    data = JsonObject(max_bytes=64 * 1024, required=False)
+    data = JsonObject(max_bytes=64 * 1024, required=False)  # type: ignore[assignment]  # the API's word
     occurred_at = Text(max_length=40, required=False)
     client_id = Text(max_length=120, required=False)
     client_seq = Integer(min_value=1, required=False)
@@ -36,8 +36,8 @@ class EventOut(OutputShape):
     level = serializers.ChoiceField(Level.choices, allow_null=True)
     step = serializers.CharField(allow_null=True)
     message = serializers.CharField(allow_null=True)
-    data = serializers.JSONField(allow_null=True)
-    source = serializers.CharField(allow_null=True)
+    data = serializers.JSONField(allow_null=True)  # type: ignore[assignment]  # the API's word
+    source = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     actor = serializers.CharField()
     lease_epoch = serializers.IntegerField()
     occurred_at = InstantOut(allow_null=True)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,25 +87,20 @@ class Draft:
             os.fsync(self._file.fileno())
             self._file.close()
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.replace(self._path, place)
+            self._path.replace(place)
             _sync_directory(place.parent)
         return blob
 
 
-class _space:
+@contextmanager
+def _space() -> Iterator[None]:
     """A full disk is an answer, not a crash."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
             raise InsufficientStorage from error
+        raise
 
 
 def _sync_directory(directory: Path) -> None:

@@ -134,12 +134,13 @@ def _claim_step(
     ttl = _lease_ttl(profile, request)
     # The epoch changes here, so the guarded UPDATE still compares the one that was locked.
     epoch = session.lease_epoch + 1
+    expires_at = now + timedelta(seconds=ttl)
     changes = {
         "lease_epoch": epoch,
         "lease_account": by.account,
         "lease_executor": dict(request.executor),
         "lease_ttl_seconds": ttl,
-        "lease_expires_at": now + timedelta(seconds=ttl),
+        "lease_expires_at": expires_at,
         "heartbeat_interval_seconds": min(profile.heartbeat_interval_seconds, max(1, ttl // 2)),
         "heartbeat_at": None,
         "claim_id": request.claim_id,
@@ -152,7 +153,7 @@ def _claim_step(
         "holder": by.account,
         "executor": dict(request.executor),
         "ttl_seconds": ttl,
-        "expires_at": clock.rfc3339(changes["lease_expires_at"]),
+        "expires_at": clock.rfc3339(expires_at),
     }
     return Step(
         session, Verb.CLAIM, State.DISPATCHED, data={"attempt": epoch}, changes=changes,

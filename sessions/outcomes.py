@@ -107,7 +107,7 @@ def _retry_or(
 
 def _backoff(seconds: int, failures: int) -> timedelta:
     """Doubling, capped, with a jitter of up to a quarter against thundering herds."""
-    delay = min(timedelta(seconds=seconds) * 2 ** min(failures - 1, 20), MAX_BACKOFF)
+    delay = min(timedelta(seconds=seconds) * (1 << min(failures - 1, 20)), MAX_BACKOFF)
     return delay * random.uniform(1.0, 1.25)  # noqa: S311  (spreads load, guards nothing)
 
 

@@ -62,7 +62,8 @@ def run_once(batch: int = BATCH) -> Counter[str]:
 def _overdue(batch: int) -> list[tuple[UUID, UUID]]:
     with connections["maintain"].cursor() as cursor:
         cursor.execute(_OVERDUE, [batch])
-        return cursor.fetchall()
+        rows: list[tuple[UUID, UUID]] = cursor.fetchall()
+        return rows
 
 
 def settle(session_id: UUID, *, by: Principal) -> RunnerSession | None:

@@ -78,8 +78,8 @@ class HeartbeatIn(InputShape):
 
 
 class CheckpointIn(InputShape):
-    data = JsonObject(max_bytes=256 * 1024)
-    label = Text(max_length=120, required=False, allow_blank=True)
+    data = JsonObject(max_bytes=256 * 1024)  # type: ignore[assignment]  # the API's word
+    label = Text(max_length=120, required=False, allow_blank=True)  # type: ignore[assignment]
     lease_epoch = Integer(**_LEASE_EPOCH)
 
 
@@ -162,10 +162,10 @@ class SessionOut(OutputShape):
 class CheckpointOut(OutputShape):
     id = IdOut("ckpt")
     number = serializers.IntegerField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # the API's word
     digest = serializers.CharField()
     lease_epoch = serializers.IntegerField()
-    data = serializers.JSONField()
+    data = serializers.JSONField()  # type: ignore[assignment]
     created_at = InstantOut()
 
 
@@ -210,7 +210,7 @@ class CheckpointAnswer(CheckpointOut):
 class TransitionOut(OutputShape):
     seq = serializers.IntegerField()
     verb = serializers.CharField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # the API's word
     target = serializers.CharField()
     reason = serializers.CharField()
     actor = serializers.CharField()

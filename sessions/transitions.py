@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from keeptrusts_runners.errors import NotFound, StateConflict
@@ -116,7 +116,7 @@ def _write(step: Step, by: Principal, now: datetime) -> Change:
 def record(changes: list[Change]) -> list[RunnerSession]:
     """Have the ledger record the changes; refuse to go on if nobody did."""
     answers = session_changed.send(sender=RunnerSession, changes=changes)
-    recorded: list[list[Recorded]] = [answer for _, answer in answers if answer is not None]
+    recorded = [cast(list[Recorded], answer) for _, answer in answers if answer is not None]
     if len(recorded) != 1 or len(recorded[0]) != len(changes):
         raise RuntimeError("a session changed and no ledger recorded it")
     Transition.objects.bulk_create(

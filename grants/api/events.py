@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -91,7 +91,7 @@ class EventViewSet(ApiViewSet):
             return self._batch(request, session_id, items, document, "/events")
         return self._one(request, session_id, document)
 
-    def _lines(self) -> list[Any]:
+    def _lines(self) -> Sequence[Any]:
         body.require_length(self.request._request)
         data = body.read(self.request._request, events.MAX_BYTES)
         items = []
@@ -108,7 +108,7 @@ class EventViewSet(ApiViewSet):
         self,
         request: Request,
         session_id: UUID,
-        items: list[Any],
+        items: Sequence[Any],
         document: Mapping[str, Any],
         pointer: str,
     ) -> HttpResponse:
@@ -141,7 +141,7 @@ class EventViewSet(ApiViewSet):
             raise Invalid(errors=[_without_index(each) for each in error.errors]) from None
         known = Event.objects.filter(session_id=session_id)
         if ingested.places:
-            event = known.get(seq=ingested.first_seq)
+            event = known.get(seq=ingested.places[0].seq)
         else:
             event = known.get(client_id=item["client_id"])
         answer = EventOut.render(event)

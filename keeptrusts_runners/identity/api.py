@@ -58,7 +58,9 @@ class MemberViewSet(ApiViewSet):
     """People of the organization and their roles."""
 
     tag = "Identity"
-    scopes: ClassVar = dict.fromkeys(("list", "create", "retrieve", "amend", "destroy"), Scope.MEMBERS)
+    scopes: ClassVar = dict.fromkeys(
+        ("list", "create", "retrieve", "amend", "destroy"), Scope.MEMBERS
+    )
     inputs: ClassVar = {"create": MemberIn, "amend": RoleIn}
     outputs: ClassVar = dict.fromkeys(("list", "create", "retrieve", "amend"), MemberOut)
     refuses: ClassVar = {"create": (AlreadyExists,)}
@@ -101,7 +103,9 @@ class ServiceAccountViewSet(ApiViewSet):
     """Machines and their rotating secrets."""
 
     tag = "Identity"
-    scopes: ClassVar = dict.fromkeys(("list", "create", "retrieve", "rotate", "destroy"), Scope.MEMBERS)
+    scopes: ClassVar = dict.fromkeys(
+        ("list", "create", "retrieve", "rotate", "destroy"), Scope.MEMBERS
+    )
     inputs: ClassVar = {"create": ServiceAccountIn, "rotate": RotateIn}
     outputs: ClassVar = {
         "list": ServiceAccountOut,

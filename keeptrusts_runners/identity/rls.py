@@ -60,7 +60,7 @@ def protect(
             f"GRANT SELECT ON {table} TO {FORENSICS}",
         ]
         backward.insert(0, f"DROP POLICY reads_everything ON {table}")
-    return RunSQL(forward, backward)
+    return RunSQL(tuple(forward), tuple(backward))
 
 
 def tenant_key(table: str) -> RunSQL:
