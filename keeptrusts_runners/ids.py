@@ -12,7 +12,7 @@ import time
 from uuid import UUID
 
 PREFIXES = frozenset(
-    ["org", "user", "sa", "prof", "harn", "sess", "evt", "art", "grant", "ckpt", "aud", "exp", "mem", "sec", "appr", "tran"]
+    ["org", "user", "sa", "prof", "harn", "sess", "evt", "art", "grant", "ckpt", "aud", "exp"]
 )
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
