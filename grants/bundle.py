@@ -65,15 +65,9 @@ def stream(session_id: UUID, *, by: Principal) -> Iterator[bytes]:
 
 def _missing(session: RunnerSession) -> list[dict[str, str]]:
     """What a reader might look for and will not find."""
-    missing = [
-        {
-            "code": "not_anchored",
-            "detail": "No signed checkpoint outside the database covers this session yet.",
-        }
-    ]
-    if not session.is_final:
-        missing.append({"code": "not_final", "detail": f"The session is {session.state}."})
-    return missing
+    if session.is_final:
+        return []
+    return [{"code": "not_final", "detail": f"The session is {session.state}; more may follow."}]
 
 
 def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes]]]:

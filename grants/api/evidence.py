@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
@@ -43,4 +43,11 @@ def export(session_id: UUID, *, by: Principal) -> StreamingHttpResponse:
     name = bundle.filename(session_id)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def keys(request: HttpRequest) -> HttpResponse:
+    """The public keys that bundles are signed with, as a JWK set; needs no token."""
+    response = JsonResponse({"keys": [bundle.signing_key().public_jwk()]})
+    response["Cache-Control"] = "public, max-age=300"
     return response

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import socket
-import subprocess
-import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import uvicorn
@@ -14,9 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from keeptrusts_runners import env
-
-GRACE_SECONDS = 10
+from keeptrusts_runners.management.processes import GRACE_SECONDS, Child, address, is_free, manage
 
 
 class Command(BaseCommand):
@@ -34,8 +29,12 @@ class Command(BaseCommand):
         if options["migrate"]:
             call_command("migrate", verbosity=0)
         host, port = address(options["bind"])
-        refuse_if_busy(host, port)
-        with _maintenance() if options["maintain"] else nullcontext():
+        if not is_free(host, port):
+            raise CommandError(
+                f"{host}:{port} cannot be used: it is taken, or not an address of this machine. "
+                "Name another with --bind or KEEPTRUSTS_BIND."
+            )
+        with Child(manage("maintain")) if options["maintain"] else nullcontext():
             self.stdout.write(f"Serving on http://{options['bind']}")
             self.stdout.flush()
             uvicorn.run(
@@ -48,57 +47,4 @@ class Command(BaseCommand):
                 server_header=False,
                 # Without a bound, one idle keep-alive connection would hold up a shutdown.
                 timeout_graceful_shutdown=GRACE_SECONDS,
-                h11_max_incomplete_event_size=64 * 1024,
             )
-
-
-def address(bind: str) -> tuple[str, int]:
-    """HOST:PORT. Raises CommandError."""
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise CommandError(f"--bind takes HOST:PORT, not {bind!r}.")
-    return host, int(port)
-
-
-def is_busy(host: str, port: int) -> bool:
-    """Does somebody else have the port?"""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError:
-            return True
-    return False
-
-
-def refuse_if_busy(host: str, port: int) -> None:
-    if is_busy(host, port):
-        raise CommandError(
-            f"{host}:{port} cannot be used: it is taken, or not an address of this machine. "
-            "Name another with --bind or KEEPTRUSTS_BIND."
-        )
-
-
-def _maintenance() -> AbstractContextManager[Any]:
-    return Child([sys.executable, str(env.BASE_DIR / "manage.py"), "maintain"])
-
-
-class Child:
-    """A process that ends with the block it was started for."""
-
-    def __init__(self, command: list[str], **how: Any) -> None:
-        self.command, self.how = command, how
-
-    def __enter__(self) -> subprocess.Popen[bytes]:
-        self.process = subprocess.Popen(self.command, **self.how)
-        return self.process
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()

@@ -1,0 +1,161 @@
+"""`demo --once`: one real session from dispatch to verified evidence, told step by step."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from django.core.management.base import CommandError
+
+from keeptrusts_runners import env
+from keeptrusts_runners.demonstration.stage import Stage
+from keeptrusts_runners.evidence.verifier import cli as verifier
+from keeptrusts_runners.identity.scopes import Role
+
+PATIENCE_SECONDS = 180
+_FINAL = ("completed", "failed", "cancelled", "timed_out", "expired", "lost")
+_WIDTH = 28
+
+# What the ledger's records are called in the telling.
+_TOLD = {
+    "state.dispatched": "claimed",
+    "state.running": "running",
+    "checkpoint.recorded": "checkpoint",
+    "grant.requested": "grant requested",
+    "grant.activated": "grant active",
+    "grant.used": "grant used",
+    "grant.ended": "grant ended",
+    "artifact.stored": "artifact",
+    "state.completed": "complete",
+    "state.failed": "failed",
+    "step.started": "event",
+    "step.finished": "event",
+}
+
+
+class Road:
+    """Dispatches one session, follows it by its events, and verifies what it leaves behind."""
+
+    def __init__(self, stage: Stage, url: str, out: TextIO) -> None:
+        self.operator = stage.client(url, Role.OPERATOR)
+        self.approver = stage.client(url, Role.APPROVER)
+        self.auditor = stage.client(url, Role.AUDITOR)
+        self.out = out
+        self.bar = _Bar(out)
+        self.started = time.monotonic()
+
+    def walk(self, profile_id: str, directory: Path) -> int:
+        """0 when the session completed and its bundle verifies offline."""
+        session = self.operator.call(
+            "POST",
+            "/v1/runners/sessions",
+            {
+                "profile_id": profile_id,
+                "task_id": "demo-once",
+                "input": {
+                    "job": "collect-artifacts",
+                    "root": str(env.BASE_DIR),
+                    "checkpoint_every": 50,
+                },
+            },
+        )
+        self.tell("dispatched", session["id"])
+        ended = self._follow(f"/v1/runners/sessions/{session['id']}")
+        if ended["state"] != "completed":
+            error = ended["error"] or {}
+            raise CommandError(
+                f"The session ended as {ended['state']}: {error.get('message') or ended['reason']}"
+            )
+        return self._verify(session["id"], directory)
+
+    def tell(self, what: str, detail: str = "") -> None:
+        self.bar.clear()
+        seconds = time.monotonic() - self.started
+        self.out.write(f"{seconds:6.2f} s  {what:<16} {detail}\n")
+        self.out.flush()
+
+    def _follow(self, path: str) -> dict[str, Any]:
+        seq = 0
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            for event in self.operator.pages(f"{path}/events", after_seq=str(seq)):
+                seq = event["seq"]
+                self._hear(path, event)
+            session = self.operator.call("GET", path)
+            self.bar.show(session["progress"])
+            if session["state"] in _FINAL and seq >= session["counts"]["events"]:
+                return session
+            time.sleep(0.1)
+        raise CommandError(f"The session did not end within {PATIENCE_SECONDS} s.")
+
+    def _hear(self, path: str, event: dict[str, Any]) -> None:
+        told = _TOLD.get(event["kind"])
+        if told:
+            self.tell(told, _detail(event))
+        if event["kind"] == "grant.requested":
+            grant_id = event["data"]["grant_id"]
+            body = {
+                "operation_digest": event["data"]["operation_digest"],
+                "comment": "The demo's approver reads what is asked, and says yes.",
+            }
+            self.approver.call("POST", f"{path}/permissions/{grant_id}/approve", body)
+            self.tell("grant approved", "by another person than the one who dispatched")
+
+    def _verify(self, session_id: str, directory: Path) -> int:
+        directory.mkdir(parents=True, exist_ok=True)
+        bundle = directory / f"{session_id}.evidence.tar"
+        path = f"/v1/runners/sessions/{session_id}/evidence"
+        bundle.write_bytes(self.auditor.download(path))
+        key_file = directory / "evidence-keys.json"
+        key_file.write_bytes(self.auditor.download("/v1/runners/evidence/keys"))
+        self.tell("evidence", str(bundle))
+        text, exit_code = verifier.run(bundle, str(key_file), None, as_json=False)
+        self.out.write("\n" + text + "\n")
+        if exit_code == 0:
+            self.tell("evidence verified", "offline, with the exported bundle alone")
+            check = f"python3 manage.py verify_evidence {bundle} --key={key_file}"
+            self.out.write(f"\nCheck it again, now or in years:\n  {check}\n")
+        return exit_code
+
+
+def _detail(event: dict[str, Any]) -> str:
+    data = event["data"] or {}
+    match event["kind"]:
+        case "state.dispatched":
+            return f"by {event['actor']}, attempt {data['attempt']}"
+        case "checkpoint.recorded":
+            return f"{data['number']} {data['label']}"
+        case "artifact.stored":
+            return f"{data['name']}, {data['size_bytes']:,} bytes, sha256 {data['sha256'][:16]}…"
+        case "grant.used":
+            return f"{data['operation']}, use {data['use']}"
+    return data.get("operation") or event["message"] or ""
+
+
+class _Bar:
+    """A progress bar, on a terminal only."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.wanted = out.isatty() and sys.platform != "win32"
+        self.shown = False
+
+    def show(self, progress: dict[str, Any] | None) -> None:
+        if not self.wanted or not progress or not progress.get("total"):
+            return
+        done = min(1.0, progress["current"] / progress["total"])
+        filled = round(done * _WIDTH)
+        bar = "█" * filled + "░" * (_WIDTH - filled)
+        unit = progress.get("unit") or ""
+        self.out.write(
+            f"\r{bar} {done:4.0%}  {progress['current']:g} of {progress['total']:g} {unit}\033[K"
+        )
+        self.out.flush()
+        self.shown = True
+
+    def clear(self) -> None:
+        if self.shown:
+            self.out.write("\r\033[K")
+            self.shown = False
