@@ -103,7 +103,7 @@ def _answer(access: str, scopes: frozenset[Scope], refresh: str | None = None) -
     body: dict[str, Any] = {
         "access_token": access,
         "token_type": "Bearer",
-        "expires_in": int(tokens.AccessToken.lifetime.total_seconds()),
+        "expires_in": int(tokens.ACCESS_LIFETIME.total_seconds()),
         "scope": " ".join(sorted(scopes)),
     }
     if refresh is not None:

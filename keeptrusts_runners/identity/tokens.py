@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import jwt
@@ -32,6 +32,9 @@ from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.keys import SigningKey, load_or_create
 
 CLOCK_LEEWAY = timedelta(seconds=5)
+_CONF: dict[str, Any] = settings.SIMPLE_JWT
+ACCESS_LIFETIME: timedelta = _CONF["ACCESS_TOKEN_LIFETIME"]
+REFRESH_LIFETIME: timedelta = _CONF["REFRESH_TOKEN_LIFETIME"]
 
 
 @lru_cache(maxsize=1)
@@ -43,9 +46,8 @@ class KeyedBackend(TokenBackend):
     """simplejwt's backend, with the `kid` that it does not write."""
 
     def __init__(self) -> None:
-        conf = settings.SIMPLE_JWT
         super().__init__(
-            conf["ALGORITHM"], None, "", conf["AUDIENCE"], conf["ISSUER"], None, CLOCK_LEEWAY
+            _CONF["ALGORITHM"], None, "", _CONF["AUDIENCE"], _CONF["ISSUER"], None, CLOCK_LEEWAY
         )
         self.key = signing_key()
 
@@ -77,22 +79,22 @@ class _Token(Token):
 class AccessToken(_Token):
     """What a user or a service account presents: 15 minutes."""
 
-    token_type: ClassVar[str] = "access"
-    lifetime = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]
+    token_type = "access"
+    lifetime = ACCESS_LIFETIME
 
 
 class SessionToken(_Token):
     """What executing code holds: one session, one lease epoch, renewed by heartbeats."""
 
-    token_type: ClassVar[str] = "session"
+    token_type = "session"
     lifetime = timedelta(minutes=15)
 
 
 class RefreshToken(_Token):
     """What a user exchanges for the next access token, once."""
 
-    token_type: ClassVar[str] = "refresh"
-    lifetime = settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"]
+    token_type = "refresh"
+    lifetime = REFRESH_LIFETIME
 
 
 @dataclass(frozen=True, slots=True)
