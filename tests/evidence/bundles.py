@@ -7,7 +7,6 @@ somebody who has only the file.
 
 from __future__ import annotations
 
-import base64
 import copy
 import hashlib
 import io
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from keeptrusts_runners import ids
-from keeptrusts_runners.evidence import bundle_writer, chain, dsse, layout, statement
+from keeptrusts_runners.evidence import bundle_writer, chain, dsse, layout, records, statement
 from keeptrusts_runners.evidence.keys import SigningKey
 
 START_US = 1_767_225_600_000_000
@@ -153,19 +152,7 @@ class Recorded:
 
 def line(seq: int, row: Row) -> bytes:
     """A record as events.ndjson has it."""
-    return _json(
-        {
-            "seq": seq,
-            "at": row.at,
-            "kind": row.kind,
-            "actor": row.actor,
-            "epoch": row.epoch,
-            "body": _base64(row.body),
-            "salt": _base64(row.salt),
-            "body_digest": row.body_digest.hex(),
-            "hash": row.hash.hex(),
-        }
-    )
+    return records.encode_record(seq, row.header, row.body, row.salt, row.hash)
 
 
 def a_session(events: int = 20) -> Recorded:
@@ -266,7 +253,3 @@ class Bundle:
 
 def _json(value) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _base64(raw: bytes | None) -> str | None:
-    return None if raw is None else base64.b64encode(raw).decode()

@@ -55,7 +55,7 @@ def check_states(ledger: Ledger, statement: Statement, report: Report) -> None:
     for told in ledger.states:
         target = told.kind.removeprefix("state.")
         if told.data is not None and told.data.get("to") != target:
-            report.break_record(told.seq, f"it is {told.kind} and leads elsewhere")
+            report.break_record(told.seq, "its body leads to another state than its kind")
         if told.data is not None and told.data.get("from") != state:
             report.break_record(told.seq, f"it does not lead on from {shown(state)}")
         if state is None and target != "pending":
@@ -78,7 +78,7 @@ def check_transitions(lines: Iterable[bytes], ledger: Ledger, report: Report) ->
             report.break_at(TRANSITIONS, f"line {number}: {difference}", told.seq)
             return
     if (unlisted := next(rest, None)) is not None:
-        report.break_at(TRANSITIONS, f"{unlisted.kind} is not listed", unlisted.seq)
+        report.break_at(TRANSITIONS, f"{shown(unlisted.kind)} is not listed", unlisted.seq)
         return
     report.check("Lifecycle", f"{len(ledger.states)} transitions, as the records say")
 

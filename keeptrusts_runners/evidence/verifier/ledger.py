@@ -60,7 +60,7 @@ class Ledger:
         headers = [record.header for record in records]
         hashes = extend(self.organization, self.session, self.seq, self.head, headers)
         for record, computed in zip(records, hashes, strict=True):
-            if computed.hex() != record.hash:
+            if computed != record.hash:
                 detail = "its hash does not follow from its fields and the record before"
                 raise BrokenRecord(record.seq, detail)
             try:
