@@ -132,7 +132,10 @@ class Archive:
         return end + len(padding)
 
     def _check_end(self, position: int) -> None:
-        if self._read_at(position, len(END) + 1) != END:
+        rest = self._read_at(position, _CHUNK_BYTES)
+        if len(rest) > len(END) and len(rest) % BLOCK == 0 and not any(rest):
+            raise Unusable("it was packed again: give the archive as it was exported")
+        if rest != END:
             raise Damaged(f"the end of the archive, at byte {position}, was changed")
 
     def _read_at(self, position: int, size: int) -> bytes:

@@ -186,10 +186,10 @@ def _hashable(value: object) -> Any:
 def note_gaps(documents: dict[str, Any], report: Report) -> None:
     """What completeness.json says was declared and never received, or never declared at all."""
     for entry in documents[COMPLETENESS]:
-        if not isinstance(entry, dict):
-            report.break_at(COMPLETENESS, "an entry is not an object")
+        if not isinstance(entry, dict) or type(entry.get("epoch")) is not int:
+            report.break_at(COMPLETENESS, "an entry is not of an epoch")
             continue
-        epoch, declared = shown(entry.get("epoch")), entry.get("declared")
+        epoch, declared = entry["epoch"], entry.get("declared")
         if declared is None:
             report.lacks(f"epoch {epoch}: the number of events was never declared")
         elif entry.get("missing"):
