@@ -242,7 +242,10 @@ structlog.configure(
 _RENDERER = (
     structlog.processors.JSONRenderer()
     if ENVIRONMENT.log_format == "json"
-    else structlog.dev.ConsoleRenderer(colors=False)
+    # Plain tracebacks: the pretty ones print local variables, secrets among them.
+    else structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
 )
 LOGGING = {
     "version": 1,

@@ -33,6 +33,7 @@ from sessions.filters import SessionFilters
 from sessions.models import RunnerSession, View
 from sessions.serializers import (
     AmendIn,
+    AttemptOut,
     CheckpointAnswer,
     CheckpointIn,
     CheckpointOut,
@@ -71,12 +72,13 @@ class SessionViewSet(ApiViewSet):
         "checkpoint": Scope.WRITE,
         "checkpoints": Scope.READ,
         "transitions": Scope.READ,
+        "attempts": Scope.READ,
         "pause": Scope.WRITE,
         "resume": Scope.WRITE,
         "cancel": Scope.WRITE,
     }
     session_token_actions: ClassVar = frozenset(
-        {"retrieve", "amend", "heartbeat", "checkpoint", "checkpoints", "transitions"}
+        {"retrieve", "amend", "heartbeat", "checkpoint", "checkpoints", "transitions", "attempts"}
     )
     inputs: ClassVar = {
         "create": DispatchIn,
@@ -100,13 +102,14 @@ class SessionViewSet(ApiViewSet):
         "checkpoint": CheckpointAnswer,
         "checkpoints": CheckpointOut,
         "transitions": TransitionOut,
+        "attempts": AttemptOut,
         "pause": SessionDetailOut,
         "resume": SessionDetailOut,
         "cancel": SessionDetailOut,
     }
     statuses: ClassVar = {"checkpoint": 201}
     filters: ClassVar = {"list": SessionFilters}
-    paginated_actions: ClassVar = frozenset({"list", "checkpoints", "transitions"})
+    paginated_actions: ClassVar = frozenset({"list", "checkpoints", "transitions", "attempts"})
     parameters: ClassVar = {
         name: {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
         for name in ("amend", "heartbeat", "checkpoint")
@@ -250,6 +253,12 @@ class SessionViewSet(ApiViewSet):
         queries.session(session_id, by=self.principal)
         rows = page(queries.transitions(session_id), request, order=("seq",))
         return self.answer(list_answer(*rows, TransitionOut))
+
+    def attempts(self, request: Request, session_id: UUID) -> HttpResponse:
+        """List a session's attempts in order: holder, times, and how each ended."""
+        queries.session(session_id, by=self.principal)
+        claimed, cursor = page(queries.claims(session_id), request, order=("seq",))
+        return self.answer(list_answer(queries.attempts(claimed), cursor, AttemptOut))
 
     def pause(self, request: Request, session_id: UUID) -> HttpResponse:
         """Pause: at once while pending, else when the runner has acknowledged it."""

@@ -216,3 +216,15 @@ class TransitionOut(OutputShape):
     actor = serializers.CharField()
     lease_epoch = serializers.IntegerField()
     at = InstantOut()
+
+
+class AttemptOut(OutputShape):
+    number = serializers.IntegerField()
+    holder = serializers.CharField()
+    executor = serializers.JSONField()
+    claimed_at = InstantOut()
+    started_at = InstantOut(allow_null=True)
+    ended_at = InstantOut(allow_null=True)
+    ended_by = serializers.CharField()
+    end_state = serializers.CharField()
+    end_reason = serializers.CharField()

@@ -15,6 +15,7 @@ api_urlpatterns = [
     path(f"{_ONE}/checkpoint", SessionViewSet.as_view({"post": "checkpoint"})),
     path(f"{_ONE}/checkpoints", SessionViewSet.as_view({"get": "checkpoints"})),
     path(f"{_ONE}/transitions", SessionViewSet.as_view({"get": "transitions"})),
+    path(f"{_ONE}/attempts", SessionViewSet.as_view({"get": "attempts"})),
     path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
