@@ -34,7 +34,7 @@ from profiles.models import (
     ProfileStatus,
     RunnerProfile,
 )
-from sessions import transitions
+from sessions import states, transitions
 from sessions.models import Checkpoint, RunnerSession
 from sessions.states import LEASED, State, Verb
 from sessions.transitions import Step
@@ -65,16 +65,23 @@ def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | N
     by.require_session(session.id)
     epoch = by.lease_epoch if by.kind is PrincipalKind.SESSION else named_epoch
     if session.lease_epoch == 0:
-        address = f"/v1/runners/sessions/{ids.encode('sess', session.id)}/claim"
-        raise NotLeased(current_state=session.state, allowed_verbs=["claim"], claim=address)
-    if epoch is not None and epoch != session.lease_epoch:
+        raise _never_leased(session)
+    if epoch is None and session.lease_epoch > 1:
+        raise LeaseEpochRequired(current_state=session.state, lease_epoch=session.lease_epoch)
+    if session.state not in LEASED or epoch not in (None, session.lease_epoch):
         raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
-    if session.state not in LEASED:
-        raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
-    if epoch is None and session.lease_epoch != 1:
-        raise LeaseEpochRequired(lease_epoch=session.lease_epoch)
     if by.is_executor and by.account != session.lease_account:
         raise NotLeaseHolder
+
+
+def _never_leased(session: RunnerSession) -> NotLeased:
+    verbs = states.allowed_verbs(State(session.state))
+    address = f"/v1/runners/sessions/{ids.encode('sess', session.id)}/claim"
+    return NotLeased(
+        current_state=session.state,
+        allowed_verbs=verbs,
+        claim=address if Verb.CLAIM in verbs else None,
+    )
 
 
 def on_behalf(session: RunnerSession, by: Principal) -> dict[str, Any]:
