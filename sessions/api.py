@@ -26,7 +26,6 @@ from keeptrusts_runners.errors import (
 )
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.scopes import Scope
-from profiles.serializers import HarnessOut
 from sessions import amendments, claims, lifecycle, queries
 from sessions.claims import ClaimRequest
 from sessions.filters import SessionFilters
@@ -34,6 +33,7 @@ from sessions.models import RunnerSession, View
 from sessions.serializers import (
     AmendIn,
     AttemptOut,
+    CancelIn,
     CheckpointAnswer,
     CheckpointIn,
     CheckpointOut,
@@ -89,7 +89,7 @@ class SessionViewSet(ApiViewSet):
         "checkpoint": CheckpointIn,
         "pause": ReasonIn,
         "resume": ResumeIn,
-        "cancel": ReasonIn,
+        "cancel": CancelIn,
     }
     outputs: ClassVar = {
         "list": SessionOut,
@@ -204,13 +204,10 @@ class SessionViewSet(ApiViewSet):
         token = tokens.issue_session(
             session.id, self.principal, session.lease_epoch, session.lease_ttl_seconds or 0
         )
+        session.session_token = token  # type: ignore[attr-defined]  # part of this answer alone
         checkpoint = claims.checkpoint_to_resume_from(session)
-        extra = {
-            "session_token": token,
-            "harness": HarnessOut.render(session.harness) if session.harness else None,
-            "checkpoint": CheckpointOut.render(checkpoint) if checkpoint else None,
-        }
-        return SessionDetailOut.render(session) | extra
+        session.checkpoint_to_resume_from = checkpoint  # type: ignore[attr-defined]
+        return ClaimOut.render(session)
 
     def heartbeat(self, request: Request, session_id: UUID) -> HttpResponse:
         """Record liveness: extends the lease, and the first one starts the session.
@@ -275,10 +272,10 @@ class SessionViewSet(ApiViewSet):
     def cancel(self, request: Request, session_id: UUID) -> HttpResponse:
         """Cancel: at once without a lease; with one the runner has a minute to acknowledge.
 
-        Its grants end now in either case. Cancelling again is the same answer.
+        Its grants end now in either case. `force` ends the lease now as well, and is recorded.
+        Cancelling again is the same answer.
         """
-        reason = self.body().get("reason", "")
-        session = lifecycle.cancel(session_id, by=self.principal, reason=reason)
+        session = lifecycle.cancel(session_id, by=self.principal, **self.body())
         return self.answer(SessionDetailOut.render(session))
 
 

@@ -194,24 +194,30 @@ def _checkpoint_number(session: RunnerSession, checkpoint_id: UUID | None) -> in
     return named.number
 
 
-def cancel(session_id: UUID, *, by: Principal, reason: str = "") -> RunnerSession:
+def cancel(
+    session_id: UUID, *, by: Principal, reason: str = "", force: bool = False
+) -> RunnerSession:
     """End it: at once without a lease; with one the runner has a minute to acknowledge.
 
-    Cancelling what is cancelled or on its way there is the same answer again.
+    `force` ends the lease now, whatever its runner is doing. Cancelling what is cancelled or on
+    its way there is the same answer again.
     """
     session = transitions.lock(session_id, by=by)
     may_operate(session, by)
-    if session.state in (State.CANCELLED, State.CANCELLING):
+    force = force and session.is_leased
+    if session.state == State.CANCELLED or (session.state == State.CANCELLING and not force):
         return session
-    transitions.require(session, Verb.CANCEL)
+    verb = Verb.FORCE if force else Verb.CANCEL
+    transitions.require(session, verb)
     now = clock.now()
     changes: dict[str, Any] = {"desired_state": DesiredState.CANCELLED}
     target = State.CANCELLED
-    if session.is_leased:
+    if session.is_leased and not force:
         target = State.CANCELLING
         changes["deadline_at"] = now + CANCEL_TIMEOUT
     return transitions.transition(
-        session, Verb.CANCEL, target, by=by, now=now, reason="cancel_requested",
+        session, verb, target, by=by, now=now,
+        reason="cancel_forced" if force else "cancel_requested",
         data={"comment": reason}, changes=changes,
     )  # fmt: skip
 

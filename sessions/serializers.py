@@ -87,6 +87,10 @@ class ReasonIn(InputShape):
     reason = Text(max_length=2000, lines=True, required=False, allow_blank=True)
 
 
+class CancelIn(ReasonIn):
+    force = Boolean(required=False)
+
+
 class ResumeIn(InputShape):
     checkpoint_id = Id("ckpt", required=False)
 
@@ -182,12 +186,14 @@ class SessionDetailOut(SessionOut):
         return queries.counts(obj)
 
 
-class ClaimOut(SessionDetailOut):
+class ClaimOut(SessionOut):
     """What a claim hands to the executor: the work, the lease, and the token for it."""
 
+    input = serializers.JSONField()
+    traceparent = serializers.CharField()
     session_token = serializers.CharField()
     harness = HarnessOut(allow_null=True)
-    checkpoint = CheckpointOut(allow_null=True)
+    checkpoint = CheckpointOut(allow_null=True, source="checkpoint_to_resume_from")
 
 
 class HeartbeatOut(OutputShape):
