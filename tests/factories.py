@@ -19,8 +19,9 @@ _numbers = itertools.count()
 
 def profile(org: Org, **fields: Any) -> RunnerProfile:
     given = {"name": f"profile-{next(_numbers)}", "execution_target": "runner"} | fields
+    by = org.admin.principal
     with org.scope():
-        made = catalog.create_profile(given, by=org.admin.principal)
+        made = catalog.create_profile(given, by=by)
         made.refresh_from_db()
     return made
 
@@ -28,16 +29,18 @@ def profile(org: Org, **fields: Any) -> RunnerProfile:
 def pending(org: Org, on: RunnerProfile | None = None, **fields: Any) -> RunnerSession:
     on = on or profile(org)
     given = {"profile_id": on.id, "task_id": f"task-{next(_numbers)}"} | fields
+    by = org.operator.principal
     with org.scope():
-        return lifecycle.dispatch(given, by=org.operator.principal)
+        return lifecycle.dispatch(given, by=by)
 
 
 def claimed(
     org: Org, session: RunnerSession | None = None, by: Machine | None = None
 ) -> RunnerSession:
     session = session or pending(org)
+    holder = (by or org.runner).principal
     with org.scope():
-        return claims.claim(session.id, ClaimRequest(), by=(by or org.runner).principal)
+        return claims.claim(session.id, ClaimRequest(), by=holder)
 
 
 def running(
