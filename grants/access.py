@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -271,45 +271,46 @@ def deny(
 # --- what a session's change does to its grants ----------------------------------------------
 
 
-def follow(change: Change) -> list[Record]:
-    """End or activate grants as the change demands, and answer the records to append."""
-    session, was = change.session, change.source
-    if change.verb is Verb.CLAIM:
-        return _activate_approved(change)
-    lease_over = was in EXECUTING and change.target not in EXECUTING
-    if change.target not in FINAL and not lease_over:
-        return []
-    states = [GrantState.ACTIVE, GrantState.REQUESTED]
-    if change.target in FINAL:
-        states.append(GrantState.APPROVED)
+def follow(changes: Iterable[Change]) -> dict[UUID, list[Record]]:
+    """End or activate grants as the changes demand; the records to append, by session.
+
+    One query for all sessions, whatever their number; none where no change touches grants.
+    """
+    by_session = {change.session.id: change for change in changes if _touches_grants(change)}
+    if not by_session:
+        return {}
     grants = PermissionGrant.objects.select_for_update().filter(
-        session_id=session.id, state__in=states
+        session_id__in=by_session, state__in=OPEN_GRANT_STATES
     )
-    if change.target not in FINAL:
-        # A person's request outlives the lease; an executor's dies with the epoch that made it.
-        grants = grants.filter(lease_epoch__isnull=False)
-    return [_ended_with(change, grant) for grant in grants.order_by("id")]
+    records: dict[UUID, list[Record]] = {}
+    for grant in grants.order_by("id"):
+        change = by_session[grant.session_id]
+        if record := _followed(grant, change):
+            grant.save()
+            records.setdefault(grant.session_id, []).append(record)
+    return records
 
 
-def _ended_with(change: Change, grant: PermissionGrant) -> Record:
+def _touches_grants(change: Change) -> bool:
+    left = change.source in EXECUTING and change.target not in EXECUTING
+    return left or change.target in FINAL or change.verb is Verb.CLAIM
+
+
+def _followed(grant: PermissionGrant, change: Change) -> Record | None:
+    """Sets columns only. A new lease starts the clock of what was approved before it. An ended
+    lease ends what was active, and what executing code had asked for under it; a person's
+    request outlives the lease, but nothing outlives the session."""
+    if change.verb is Verb.CLAIM:
+        if grant.state != GrantState.APPROVED:
+            return None
+        grant.version += 1
+        return _activate(grant, change.session, change.by, change.at)
+    if change.target not in FINAL and grant.lease_epoch is None:
+        return None
     reason = "session_ended" if change.target in FINAL else f"session_{change.target.value}"
     if change.target is State.PENDING:
         reason = "lease_ended"
-    record = _end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
-    grant.save()
-    return record
-
-
-def _activate_approved(change: Change) -> list[Record]:
-    grants = PermissionGrant.objects.select_for_update().filter(
-        session_id=change.session.id, state=GrantState.APPROVED
-    )
-    records = []
-    for grant in grants.order_by("id"):
-        records.append(_activate(grant, change.session, change.by, change.at))
-        grant.version += 1
-        grant.save()
-    return records
+    return _end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
 
 
 # --- time ------------------------------------------------------------------------------------

@@ -30,12 +30,13 @@ def record_changes(changes: list[Change], **_: Any) -> list[Recorded]:
     opened = [change.session for change in changes if change.verb is Verb.DISPATCH]
     if opened:
         ledger.open_heads(opened[0].organization_id, [session.id for session in opened])
+    of_grants = access.follow(changes)
     records: dict[UUID, list[Record]] = defaultdict(list)
     for change in changes:
         records[change.session.id] += [
             _record(change),
             *(_also(change, kind, data) for kind, data in change.also),
-            *access.follow(change),
+            *of_grants.get(change.session.id, ()),
         ]
     places = ledger.append(records)
     return [places[change.session.id][0] for change in changes]
