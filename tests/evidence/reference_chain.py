@@ -11,17 +11,10 @@ def field(value):
     return len(value).to_bytes(4, "big") + value
 
 
-def record_hash(organization, session, seq, at_us, kind, actor, epoch, body_digest, prev):
-    fields = [
-        "kt.ledger.v1",
-        organization,
-        session,
-        seq,
-        at_us,
-        kind,
-        actor,
-        epoch,
-        body_digest,
-        prev,
-    ]
-    return hashlib.sha256(b"".join(field(value) for value in fields)).digest()
+def preimage(organization, session, seq, at_us, kind, actor, epoch, body_digest, prev):
+    fields = ["kt.ledger.v1", organization, session, seq, at_us, kind, actor, epoch]
+    return b"".join(field(value) for value in [*fields, body_digest, prev])
+
+
+def record_hash(*fields):
+    return hashlib.sha256(preimage(*fields)).digest()
