@@ -26,7 +26,7 @@ This archive is the record of one session: what was to run, every event and chan
 who allowed what, and the digests of what it produced. It verifies without the server that
 wrote it, with one file that needs nothing but Python 3.11:
 
-    python3 keeptrusts-verify.py THIS-ARCHIVE.tar --key KEY
+    python3 keeptrusts-verify.py THIS-ARCHIVE.tar --key=KEY
 
 KEY is the id of the signing key, or a file with the public key, that you have from somebody
 you trust. Without it the signature is checked against the key in keys.json: that shows damage,
