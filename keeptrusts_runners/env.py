@@ -41,6 +41,12 @@ class Environment:
     def embedded_database(self) -> bool:
         return not self.database_urls
 
+    def lacks_address(self, alias: str) -> str | None:
+        """The variable that an external server's operator has not set for this connection."""
+        if self.embedded_database or alias in self.database_urls:
+            return None
+        return DATABASE_VARIABLES[alias]
+
 
 def load(source: Mapping[str, str] = os.environ) -> Environment:
     """Read and check every setting. Raises ConfigurationError for the first wrong one."""
@@ -69,7 +75,7 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
     )
 
 
-_DATABASE_VARIABLES = {
+DATABASE_VARIABLES = {
     "default": "DATABASE_URL",
     "migrate": "DATABASE_MIGRATE_URL",
     "maintain": "DATABASE_MAINTAIN_URL",
@@ -79,13 +85,13 @@ _DATABASE_VARIABLES = {
 
 def _database_urls(source: Mapping[str, str]) -> dict[str, str]:
     """The addresses of an external server by alias; empty when PostgreSQL is embedded."""
-    urls = {alias: source[name] for alias, name in _DATABASE_VARIABLES.items() if source.get(name)}
+    urls = {alias: source[name] for alias, name in DATABASE_VARIABLES.items() if source.get(name)}
     if urls and "default" not in urls:
         raise ConfigurationError("DATABASE_URL", "is missing while another DATABASE_*_URL is set.")
     for alias, url in urls.items():
         if urlsplit(url).scheme not in ("postgres", "postgresql"):
             raise ConfigurationError(
-                _DATABASE_VARIABLES[alias], "must look like postgresql://user@host/name."
+                DATABASE_VARIABLES[alias], "must look like postgresql://user@host/name."
             )
     return urls
 

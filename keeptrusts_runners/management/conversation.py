@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from keeptrusts_runners import ids
@@ -29,6 +30,15 @@ def told_plainly(handle: Callable[P, R]) -> Callable[P, R]:
             raise CommandError("\n".join(fields) or error.detail) from None
 
     return run
+
+
+def require_connection(alias: str) -> None:
+    """Raises CommandError where a server of one's own has no address for this role."""
+    if variable := settings.ENVIRONMENT.lacks_address(alias):
+        raise CommandError(
+            f"{variable} is not set. With a server of your own, give each role its address; "
+            "keeptrusts_runners/sql/roles.sql makes the roles."
+        )
 
 
 def organization_id(text: str) -> UUID:

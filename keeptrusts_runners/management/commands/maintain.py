@@ -20,6 +20,7 @@ from django.db import DatabaseError, close_old_connections, connections
 from grants import access, partitions
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.identity import tokens
+from keeptrusts_runners.management.conversation import require_connection
 from sessions import reaper
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="with --once: counts as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_connection("maintain")
         if options["once"]:
             counts = {duty.name: dict(duty.run()) for duty in DUTIES}
             self.stdout.write(json.dumps(counts) if options["json"] else _told(counts))

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from keeptrusts_runners.management.conversation import require_connection
 from keeptrusts_runners.management.processes import GRACE_SECONDS, Child, address, is_free, manage
 
 
@@ -28,6 +29,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["migrate"]:
             call_command("migrate", verbosity=0)
+        if options["maintain"]:
+            require_connection("maintain")
         host, port = address(options["bind"])
         if not is_free(host, port):
             raise CommandError(
