@@ -6,7 +6,6 @@ other while the session goes on.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -22,14 +21,15 @@ from grants.models import Event, LedgerHead
 from grants.serializers import ArtifactOut, grant_out
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.evidence import bundle_writer, layout
-from keeptrusts_runners.evidence.keys import SigningKey, load_or_create
+from keeptrusts_runners.evidence.records import encode_record
 from keeptrusts_runners.evidence.statement import session_predicate
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
+from keeptrusts_runners.keys import SigningKey, load_or_create
 from profiles.serializers import HarnessOut, ProfileOut
 from sessions import queries as session_queries
-from sessions.models import RunnerSession, Transition
+from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.serializers import CheckpointOut, SessionDetailOut
 
 _CHUNK_ROWS = 2000
@@ -77,14 +77,14 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
     yield layout.PROFILE, _document(ProfileOut.render(session.profile))
     harness = HarnessOut.render(session.harness) if session.harness else None
     yield layout.HARNESS, _document(harness)
-    yield layout.TRANSITIONS, _lines(map(_transition, session_queries.transitions(session.id)))
-    yield layout.EVENTS, _lines(map(_record, _records(session)))
+    yield layout.TRANSITIONS, map(_transition, session_queries.transitions(session.id))
+    yield layout.EVENTS, map(_record, _records(session))
     grants = queries.grants(session.id).order_by("id")
     yield layout.GRANTS, _document([grant_out(grant, now) for grant in grants])
     artifacts = queries.artifacts(session.id).order_by("id")
     yield layout.ARTIFACTS, _document(ArtifactOut.render_many(artifacts))
     checkpoints = session_queries.checkpoints(session.id).order_by("number")
-    yield layout.CHECKPOINTS, _document(CheckpointOut.render_many(checkpoints))
+    yield layout.CHECKPOINTS, _document([_checkpoint(each) for each in checkpoints])
     yield layout.COMPLETENESS, _document(_completeness(session))
 
 
@@ -92,36 +92,24 @@ def _document(content: Any) -> bytes:
     return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _lines(rows: Iterable[Any]) -> Iterator[bytes]:
-    for row in rows:
-        yield json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-
-
 def _records(session: RunnerSession) -> Iterator[Event]:
     return queries.events(session).order_by("seq").iterator(chunk_size=_CHUNK_ROWS)
 
 
-def _record(event: Event) -> dict[str, Any]:
+def _record(event: Event) -> bytes:
     """One ledger record, with all that its hash is of."""
-    return {
-        "seq": event.seq,
-        "at": microseconds(event.recorded_at),
-        "kind": event.kind,
-        "actor": event.actor,
-        "epoch": event.lease_epoch,
-        "body": _base64(event.body),
-        "salt": _base64(event.salt),
-        "body_digest": bytes(event.body_digest).hex(),
-        "hash": bytes(event.hash).hex(),
-    }
+    at, digest = microseconds(event.recorded_at), bytes(event.body_digest)
+    header = (at, event.kind, event.actor, event.lease_epoch, digest)
+    body, salt = _bytes(event.body), _bytes(event.salt)
+    return encode_record(event.seq, header, body, salt, bytes(event.hash))
 
 
-def _base64(stored: Any) -> str | None:
-    return None if stored is None else base64.b64encode(bytes(stored)).decode()
+def _bytes(stored: Any) -> bytes | None:
+    return None if stored is None else bytes(stored)
 
 
-def _transition(row: Transition) -> dict[str, Any]:
-    return {
+def _transition(row: Transition) -> bytes:
+    step = {
         "seq": row.seq,
         "verb": row.verb,
         "from": row.source or None,
@@ -131,6 +119,12 @@ def _transition(row: Transition) -> dict[str, Any]:
         "lease_epoch": row.lease_epoch,
         "at": clock.rfc3339(row.at),
     }
+    return json.dumps(step, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Its digest is the proof; the data itself may be large and stays with the API."""
+    return {k: v for k, v in CheckpointOut.render(checkpoint).items() if k != "data"}
 
 
 def _completeness(session: RunnerSession) -> list[dict[str, Any]]:

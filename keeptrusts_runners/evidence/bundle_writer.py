@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from keeptrusts_runners.evidence import dsse, layout, statement
-from keeptrusts_runners.evidence.keys import SigningKey
+from keeptrusts_runners.keys import SigningKey
 
 Content = bytes | Iterable[bytes]
 

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import bundle_writer, chain, dsse, layout, records, statement
-from keeptrusts_runners.evidence.keys import SigningKey
+from keeptrusts_runners.keys import SigningKey
 
 START_US = 1_767_225_600_000_000
 FILES = {"report.json": b'{"files": 2}\n', "bundle.tar.gz": bytes(range(256)) * 8}

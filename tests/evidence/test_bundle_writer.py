@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from keeptrusts_runners.evidence import bundle_writer, dsse, layout
-from keeptrusts_runners.evidence.keys import SigningKey
+from keeptrusts_runners.keys import SigningKey
 from tests.evidence.bundles import Bundle, a_session
 
 KEY = SigningKey.generate()

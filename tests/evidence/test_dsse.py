@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from keeptrusts_runners.evidence import dsse
-from keeptrusts_runners.evidence.keys import SigningKey
+from keeptrusts_runners.keys import SigningKey
 
 
 def test_pae_as_in_the_specification():

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from keeptrusts_runners.evidence import chain, dsse, jwk, layout, records, statement
+from keeptrusts_runners import jwk
+from keeptrusts_runners.evidence import chain, dsse, layout, records, statement
 from keeptrusts_runners.evidence.verifier import report, signed
 from keeptrusts_runners.evidence.verifier.ed25519 import verify_signature
 from keeptrusts_runners.evidence.verifier.records import read_record

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 
 from keeptrusts_runners.evidence import dsse, layout
-from keeptrusts_runners.evidence.keys import SigningKey
 from keeptrusts_runners.evidence.verifier import cli
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
+from keeptrusts_runners.keys import SigningKey
 from tests.evidence.bundles import Bundle, a_session
 
 KEY = SigningKey.generate()

@@ -9,9 +9,9 @@ import time
 import pytest
 from django.core.management import call_command
 
-from keeptrusts_runners.evidence.keys import SigningKey
 from keeptrusts_runners.evidence.verifier import build
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
+from keeptrusts_runners.keys import SigningKey
 from keeptrusts_runners.management.commands import verify_evidence
 from tests.evidence.bundles import FILES, a_session
 
@@ -100,10 +100,10 @@ def test_the_same_sources_give_the_same_file():
 
 
 def test_the_build_refuses_what_would_not_work_in_one_file(monkeypatch):
-    monkeypatch.setattr(build, "MODULES", (*build.MODULES, "statement", "verifier.signed"))
+    monkeypatch.setattr(build, "MODULES", (*build.MODULES, "evidence.statement", "evidence.verifier.signed"))
     with pytest.raises(ValueError, match="both define"):
         build.source()
-    monkeypatch.setattr(build, "MODULES", ("verifier.archive",))
+    monkeypatch.setattr(build, "MODULES", ("evidence.verifier.archive",))
     with pytest.raises(ValueError, match="does not stand before it"):
         build.source()
 

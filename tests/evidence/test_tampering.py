@@ -9,8 +9,8 @@ import random
 import pytest
 
 from keeptrusts_runners.evidence import chain, dsse, layout
-from keeptrusts_runners.evidence.keys import SigningKey
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
+from keeptrusts_runners.keys import SigningKey
 from tests.evidence.bundles import MACHINE, Bundle, a_session, line, uuid
 
 KEY, FORGER = SigningKey.generate(), SigningKey.generate()

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from keeptrusts_runners.evidence import layout
-from keeptrusts_runners.evidence.keys import SigningKey
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
+from keeptrusts_runners.keys import SigningKey
 from tests.evidence.bundles import Bundle, a_session
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()

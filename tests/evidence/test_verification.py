@@ -9,8 +9,8 @@ import pytest
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import layout
-from keeptrusts_runners.evidence.keys import SigningKey
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
+from keeptrusts_runners.keys import SigningKey
 from tests.evidence.bundles import (
     FILES,
     MACHINE,

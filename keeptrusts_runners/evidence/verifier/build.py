@@ -12,34 +12,34 @@ import ast
 from pathlib import Path
 
 NAME = "keeptrusts-verify.py"
-PACKAGE = "keeptrusts_runners.evidence"
+PACKAGE = "keeptrusts_runners"
 
 # (module, name); (None, module) for a whole one
 Imports = set[tuple[str | None, str]]
 
 # Each after those that it needs.
 MODULES = (
-    "chain",
-    "dsse",
+    "evidence.chain",
+    "evidence.dsse",
     "jwk",
-    "layout",
-    "verifier.report",
-    "verifier.strict_json",
-    "verifier.typeid",
-    "verifier.ed25519",
-    "verifier.archive",
-    "verifier.records",
-    "verifier.redactions",
-    "verifier.ledger",
-    "verifier.trust",
-    "verifier.signed",
-    "verifier.contents",
-    "verifier.artifact_files",
-    "verifier.verification",
-    "verifier.cli",
+    "evidence.layout",
+    "evidence.verifier.report",
+    "evidence.verifier.strict_json",
+    "evidence.verifier.typeid",
+    "evidence.verifier.ed25519",
+    "evidence.verifier.archive",
+    "evidence.verifier.records",
+    "evidence.verifier.redactions",
+    "evidence.verifier.ledger",
+    "evidence.verifier.trust",
+    "evidence.verifier.signed",
+    "evidence.verifier.contents",
+    "evidence.verifier.artifact_files",
+    "evidence.verifier.verification",
+    "evidence.verifier.cli",
 )
 
-_DIRECTORY = Path(__file__).resolve().parent.parent
+_DIRECTORY = Path(__file__).resolve().parents[2]
 _HEAD = '''\
 #!/usr/bin/env python3
 """Verifies the evidence of a Keeptrusts Runners session without the server that wrote it.

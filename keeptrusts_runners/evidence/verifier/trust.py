@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from keeptrusts_runners.evidence.dsse import Envelope, pae
-from keeptrusts_runners.evidence.jwk import public_key, thumbprint
 from keeptrusts_runners.evidence.verifier.ed25519 import verify_signature
 from keeptrusts_runners.evidence.verifier.report import Unusable, shown
 from keeptrusts_runners.evidence.verifier.strict_json import parse_json
+from keeptrusts_runners.jwk import public_key, thumbprint
 
 _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]*)-----END PUBLIC KEY-----\s*")

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from keeptrusts_runners.evidence import jwk, keys
+from keeptrusts_runners import jwk, keys
 
 
 def test_thumbprint_of_the_example_of_rfc_8037():
