@@ -12,6 +12,7 @@ from django.core.management import execute_from_command_line
 from django.db.utils import OperationalError
 
 from keeptrusts_runners import env, provision
+from keeptrusts_runners.keys import KeyFileRefused
 from keeptrusts_runners.postgres import PostgresError
 
 WITHOUT_DATABASE = {
@@ -36,7 +37,7 @@ def run(arguments: list[str]) -> None:
     try:
         with _database(name):
             execute_from_command_line(arguments)
-    except PostgresError as error:
+    except (PostgresError, KeyFileRefused) as error:
         sys.exit(f"keeptrusts: {error}")
     except OperationalError as error:
         if not _is_unreachable(error) or "--traceback" in arguments:

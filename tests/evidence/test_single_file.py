@@ -100,7 +100,9 @@ def test_the_same_sources_give_the_same_file():
 
 
 def test_the_build_refuses_what_would_not_work_in_one_file(monkeypatch):
-    monkeypatch.setattr(build, "MODULES", (*build.MODULES, "evidence.statement", "evidence.verifier.signed"))
+    monkeypatch.setattr(
+        build, "MODULES", (*build.MODULES, "evidence.statement", "evidence.verifier.signed")
+    )
     with pytest.raises(ValueError, match="both define"):
         build.source()
     monkeypatch.setattr(build, "MODULES", ("evidence.verifier.archive",))

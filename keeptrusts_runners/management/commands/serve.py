@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from grants import bundle
+from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
 from keeptrusts_runners.management.processes import GRACE_SECONDS, Child, address, is_free, manage
 
@@ -31,6 +33,9 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
         if options["maintain"]:
             require_connection("maintain")
+        # A key that cannot be used is told now, and not to the first who needs it.
+        tokens.signing_key()
+        bundle.signing_key()
         host, port = address(options["bind"])
         if not is_free(host, port):
             raise CommandError(
