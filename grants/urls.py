@@ -4,7 +4,7 @@ from django.urls import path
 
 from grants.api.artifacts import ArtifactViewSet
 from grants.api.events import EventViewSet
-from grants.api.evidence import EvidenceViewSet, keys
+from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 
 _ONE = "sessions/<sess:session_id>"
@@ -28,6 +28,6 @@ api_urlpatterns = [
     path(f"{_GRANT}/deny", PermissionGrantViewSet.as_view({"post": "deny"})),
     path(f"{_GRANT}/use", PermissionGrantViewSet.as_view({"post": "use"})),
     path(f"{_ONE}/evidence", EvidenceViewSet.as_view({"get": "export"})),
-    path("evidence/keys", keys),
+    path("evidence/keys", EvidenceKeysViewSet.as_view({"get": "retrieve"})),
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
 ]

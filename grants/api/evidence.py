@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from grants import bundle
-from keeptrusts_runners.api.views import ApiViewSet
+from keeptrusts_runners.api.views import ApiViewSet, PublicViewSet
+from keeptrusts_runners.identity.oauth import KeySetOut
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
@@ -46,8 +47,13 @@ def export(session_id: UUID, *, by: Principal) -> StreamingHttpResponse:
     return response
 
 
-def keys(request: HttpRequest) -> HttpResponse:
-    """The public keys that bundles are signed with, as a JWK set; needs no token."""
-    response = JsonResponse({"keys": [bundle.signing_key().public_jwk()]})
-    response["Cache-Control"] = "public, max-age=300"
-    return response
+class EvidenceKeysViewSet(PublicViewSet):
+    """The keys that evidence verifies with."""
+
+    tag = "Evidence"
+    outputs: ClassVar = {"retrieve": KeySetOut}
+
+    def retrieve(self, request: Request) -> HttpResponse:
+        """Get the public keys that evidence bundles are signed with, as a JWK set."""
+        keys = [bundle.signing_key().public_jwk()]
+        return self.answer({"keys": keys}, headers={"Cache-Control": "public, max-age=300"})

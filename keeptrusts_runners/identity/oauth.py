@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from django.contrib.auth import authenticate
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import serializers
+from rest_framework.request import Request
 
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.errors import InvalidToken
+from keeptrusts_runners.api import body
+from keeptrusts_runners.api.answers import json_answer
+from keeptrusts_runners.api.schema import Schema, ScopedSchema
+from keeptrusts_runners.api.shapes import OutputShape
+from keeptrusts_runners.api.views import PublicViewSet
+from keeptrusts_runners.errors import DomainError, InvalidToken
 from keeptrusts_runners.identity import accounts, browser, tokens
 from keeptrusts_runners.identity.models import RefreshToken, RevokedToken, ServiceAccount, User
 from keeptrusts_runners.identity.principal import PrincipalKind
 from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role, Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
 
+FORM = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES = 16 * 1024
+MAX_FIELDS = 32
+_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 @dataclass
@@ -38,31 +49,151 @@ class OAuthError(Exception):
     status: int = 400
 
     def response(self) -> HttpResponse:
-        body = {"error": self.error, "error_description": self.description}
-        response = JsonResponse(body, status=self.status)
+        content = {"error": self.error, "error_description": self.description}
+        response = json_answer(content, self.status, _NO_STORE)
         if self.status == 401:
-            response["WWW-Authenticate"] = 'Basic realm="keeptrusts"'
-        return _no_store(response)
+            response["WWW-Authenticate"] = 'Basic realm="keeptrusts-runners"'
+        return response
 
 
-def _no_store(response: HttpResponse) -> HttpResponse:
-    response["Cache-Control"] = "no-store"
-    response["Pragma"] = "no-cache"
-    return response
+# --- the views -------------------------------------------------------------------------------
+
+
+class TokenOut(OutputShape):
+    access_token = serializers.CharField()
+    token_type = serializers.CharField()
+    expires_in = serializers.IntegerField()
+    scope = serializers.CharField()
+    refresh_token = serializers.CharField(required=False)
+
+
+class NothingOut(OutputShape):
+    """An empty object."""
+
+
+class KeySetOut(OutputShape):
+    """A JWK set (RFC 7517)."""
+
+    keys = serializers.ListField(child=serializers.DictField())
+
+
+_TOKEN_FIELDS = {
+    "grant_type": "password, client_credentials or refresh_token",
+    "username": "of a person: the e-mail address",
+    "password": "of a person",
+    "organization": "where to act, for a person with several organizations",
+    "client_id": "of a service account; or use HTTP Basic",
+    "client_secret": "of a service account; or use HTTP Basic",
+    "refresh_token": "as it was answered before; good for one use",
+    "scope": "some of the scopes held, separated by blanks; left out: all of them",
+}
+_REVOKE_FIELDS = {
+    "token": "an access, refresh or session token",
+    "token_type_hint": "not needed",
+}
+
+
+def _form_schema(required: str, fields: Mapping[str, str]) -> Schema:
+    properties = {name: {"type": "string", "description": text} for name, text in fields.items()}
+    return {FORM: {"type": "object", "required": [required], "properties": properties}}
+
+
+class OAuthSchema(ScopedSchema):
+    """Refusals in OAuth's own shape."""
+
+    def _responses(self) -> Schema:
+        usual = super()._responses()
+        refused = {
+            "type": "object",
+            "required": ["error"],
+            "properties": {
+                "error": {"type": "string"},
+                "error_description": {"type": "string"},
+            },
+        }
+        for status in ("400", "401", "413"):
+            text = "Refused, as RFC 6749 §5.2 has it."
+            content = {"application/json": {"schema": refused}}
+            usual[status] = {"description": text, "content": content}
+        return usual
+
+
+class OAuthViewSet(PublicViewSet):
+    """Access tokens: issue and end."""
+
+    tag = "Identity"
+    schema = OAuthSchema()
+    outputs: ClassVar = {"token": TokenOut, "revoke": NothingOut}
+    bodies: ClassVar = {
+        "token": _form_schema("grant_type", _TOKEN_FIELDS),
+        "revoke": _form_schema("token", _REVOKE_FIELDS),
+    }
+
+    def token(self, request: Request) -> HttpResponse:
+        """Exchange credentials for an access token of 15 minutes.
+
+        A person signs in with `grant_type=password` and renews with `refresh_token`; a machine
+        uses `client_credentials`, in the form or as HTTP Basic.
+        """
+        form = _form(request._request)
+        match _field(form, "grant_type"):
+            case "password":
+                return _by_password(form)
+            case "client_credentials":
+                return _by_client_credentials(request._request, form)
+            case "refresh_token":
+                return _by_refresh_token(form)
+        raise OAuthError(
+            "unsupported_grant_type", "Use password, client_credentials or refresh_token."
+        )
+
+    def revoke(self, request: Request) -> HttpResponse:
+        """End a token.
+
+        Answers 200 for one that is unknown or over, too (RFC 7009 §2.2). Ending a refresh token
+        ends all that came from the same sign-in.
+        """
+        _revoke(_field(_form(request._request), "token"))
+        return json_answer({}, headers=_NO_STORE)
+
+    def refusal(self, error: Exception) -> HttpResponseBase:
+        if isinstance(error, DomainError) and error.status in (400, 413, 415):
+            status = 413 if error.status == 413 else 400
+            error = OAuthError("invalid_request", error.detail, status)
+        return error.response() if isinstance(error, OAuthError) else super().refusal(error)
+
+
+class JwksViewSet(PublicViewSet):
+    """The keys that tokens verify with."""
+
+    tag = "Identity"
+    outputs: ClassVar = {"retrieve": KeySetOut}
+
+    def retrieve(self, request: Request) -> HttpResponse:
+        """Get the public keys that tokens are signed with."""
+        key = tokens.signing_key().public_jwk() | {"use": "sig", "alg": "EdDSA"}
+        return self.answer({"keys": [key]}, headers={"Cache-Control": "public, max-age=300"})
+
+
+# --- reading the form ------------------------------------------------------------------------
 
 
 def _form(request: HttpRequest) -> dict[str, str]:
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise OAuthError("invalid_request", "Send application/x-www-form-urlencoded.")
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_FORM_BYTES:
-        raise OAuthError("invalid_request", "The form is too large.", 413)
+    """The form's fields; one without a value counts as left out (RFC 6749 §3.1)."""
+    if body.content_type(request) != FORM:
+        raise OAuthError("invalid_request", f"Send {FORM}.")
+    try:
+        text = body.read(request, MAX_FORM_BYTES).decode()
+        pairs = parse_qsl(text, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise OAuthError("invalid_request", "The form cannot be read.") from None
     fields: dict[str, str] = {}
-    for name, values in request.POST.lists():
-        if len(values) != 1:
+    for name, value in pairs:
+        if name in fields:
             raise OAuthError("invalid_request", f"{name[:40]!r} is given more than once.")
-        if "\x00" in values[0]:
+        if "\x00" in name + value:
             raise OAuthError("invalid_request", f"{name[:40]!r} has a NUL character.")
-        fields[name] = values[0]
+        fields[name] = value
     return fields
 
 
@@ -73,20 +204,21 @@ def _field(form: dict[str, str], name: str) -> str:
     return value
 
 
-def _client(request: HttpRequest, form: dict[str, str]) -> tuple[str, str] | None:
+def _client(request: HttpRequest, form: dict[str, str]) -> tuple[str, str]:
     """Client credentials, from HTTP Basic or from the form, never from both."""
-    header = request.headers.get("Authorization", "")
-    if not header.startswith("Basic "):
-        if "client_id" in form:
-            return form["client_id"], form.get("client_secret", "")
-        return None
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return form.get("client_id", ""), form.get("client_secret", "")
+    if "client_secret" in form:
+        raise OAuthError("invalid_request", "Authenticate in one way, not in two.")
     try:
-        user, colon, secret = base64.b64decode(header[6:], validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        colon = ""
-    if not colon or "\x00" in user + secret:
-        raise OAuthError("invalid_client", "The Basic credentials cannot be read.", 401)
+        user, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        user = secret = ""
     return user, secret
+
+
+# --- the grant types ---------------------------------------------------------------------------
 
 
 def _narrowed(held: frozenset[Scope], form: dict[str, str]) -> frozenset[Scope]:
@@ -100,37 +232,15 @@ def _narrowed(held: frozenset[Scope], form: dict[str, str]) -> frozenset[Scope]:
 
 
 def _answer(access: str, scopes: frozenset[Scope], refresh: str | None = None) -> HttpResponse:
-    body: dict[str, Any] = {
+    content: dict[str, Any] = {
         "access_token": access,
         "token_type": "Bearer",
         "expires_in": int(tokens.ACCESS_LIFETIME.total_seconds()),
         "scope": " ".join(sorted(scopes)),
     }
     if refresh is not None:
-        body["refresh_token"] = refresh
-    return _no_store(JsonResponse(body))
-
-
-@csrf_exempt
-@require_POST
-def token(request: HttpRequest) -> HttpResponse:
-    """Exchange credentials for an access token of 15 minutes."""
-    try:
-        form = _form(request)
-        grant_type = _field(form, "grant_type")
-        match grant_type:
-            case "password":
-                return _by_password(form)
-            case "client_credentials":
-                return _by_client_credentials(request, form)
-            case "refresh_token":
-                return _by_refresh_token(form)
-        raise OAuthError(
-            "unsupported_grant_type",
-            "Use password, client_credentials or refresh_token.",
-        )
-    except OAuthError as error:
-        return error.response()
+        content["refresh_token"] = refresh
+    return json_answer(content, headers=_NO_STORE)
 
 
 def _by_password(form: dict[str, str]) -> HttpResponse:
@@ -144,15 +254,15 @@ def _by_password(form: dict[str, str]) -> HttpResponse:
         raise OAuthError("invalid_grant", "The user is not a member of such an organization.")
     if len(found) > 1:
         raise OAuthError("invalid_request", "The user has several organizations: name one.")
-    return _tokens_for(user.pk, found[0].organization_id, found[0].role, form, family=ids.new())
+    scopes = _narrowed(ROLE_SCOPES[found[0].role], form)
+    return _tokens_for(user.pk, found[0].organization_id, scopes, family=ids.new())
 
 
 def _tokens_for(
-    user_id: UUID, organization_id: UUID, role: Role, form: dict[str, str], family: UUID
+    user_id: UUID, organization_id: UUID, scopes: frozenset[Scope], family: UUID
 ) -> HttpResponse:
-    scopes = _narrowed(ROLE_SCOPES[role], form)
     access = tokens.issue_access(PrincipalKind.USER, user_id, organization_id, scopes)
-    refresh, jti, expires_at = tokens.issue_refresh(user_id, organization_id)
+    refresh, jti, expires_at = tokens.issue_refresh(user_id, organization_id, scopes)
     with organization_scope(organization_id):
         RefreshToken.objects.create(
             id=jti,
@@ -165,8 +275,7 @@ def _tokens_for(
 
 
 def _by_client_credentials(request: HttpRequest, form: dict[str, str]) -> HttpResponse:
-    credentials = _client(request, form)
-    account = _service_account(*credentials) if credentials else None
+    account = _service_account(*_client(request, form))
     if account is None:
         raise OAuthError("invalid_client", "Client id or secret are wrong.", 401)
     scopes = _narrowed(ROLE_SCOPES[Role(account.role)], form)
@@ -204,7 +313,9 @@ def _by_refresh_token(form: dict[str, str]) -> HttpResponse:
     ]
     if family is None or not found:
         raise refused
-    return _tokens_for(claims.subject, claims.organization_id, found[0].role, form, family)
+    # Never more than the token that is renewed was narrowed to (RFC 6749 §6).
+    held = ROLE_SCOPES[found[0].role] & claims.scopes
+    return _tokens_for(claims.subject, claims.organization_id, _narrowed(held, form), family)
 
 
 def _use_refresh_token(jti: UUID) -> UUID | None:
@@ -222,36 +333,17 @@ def _use_refresh_token(jti: UUID) -> UUID | None:
     return known.family
 
 
-@csrf_exempt
-@require_POST
-def revoke(request: HttpRequest) -> HttpResponse:
-    """End a token. Answers 200 for one that is unknown or over, too (RFC 7009 §2.2)."""
-    try:
-        raw = _field(_form(request), "token")
-    except OAuthError as error:
-        return error.response()
+def _revoke(raw: str) -> None:
     try:
         claims = tokens.verify(raw, (tokens.AccessToken, tokens.SessionToken, tokens.RefreshToken))
     except InvalidToken:
-        return _no_store(JsonResponse({}))
+        return
     with organization_scope(claims.organization_id):
         refresh = RefreshToken.objects.filter(id=claims.jti).first()
         if refresh is not None:
             RefreshToken.objects.filter(family=refresh.family).update(revoked_at=clock.now())
-        else:
-            RevokedToken.objects.get_or_create(
-                id=claims.jti,
-                defaults={
-                    "organization_id": claims.organization_id,
-                    "expires_at": claims.expires_at,
-                },
-            )
-    return _no_store(JsonResponse({}))
-
-
-def jwks(request: HttpRequest) -> HttpResponse:
-    """The public keys that our tokens verify with (RFC 7517)."""
-    key = tokens.signing_key()
-    response = JsonResponse({"keys": [key.public_jwk() | {"use": "sig", "alg": "EdDSA"}]})
-    response["Cache-Control"] = "public, max-age=300"
-    return response
+            return
+        RevokedToken.objects.get_or_create(
+            id=claims.jti,
+            defaults={"organization_id": claims.organization_id, "expires_at": claims.expires_at},
+        )

@@ -143,9 +143,13 @@ def issue_session(
     return str(token)
 
 
-def issue_refresh(user_id: UUID, organization_id: UUID) -> tuple[str, UUID, datetime]:
+def issue_refresh(
+    user_id: UUID, organization_id: UUID, scopes: frozenset[Scope]
+) -> tuple[str, UUID, datetime]:
+    """The token, its id and its end. It holds the scopes that a renewal may have at most."""
     token = RefreshToken()
     _stamp(token, "user", user_id, organization_id)
+    token["scope"] = " ".join(sorted(scopes))
     return str(token), UUID(hex=token["jti"]), datetime.fromtimestamp(token["exp"], UTC)
 
 

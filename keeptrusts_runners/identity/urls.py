@@ -2,17 +2,17 @@
 
 from django.urls import path
 
-from keeptrusts_runners.identity import oauth
 from keeptrusts_runners.identity.api import MemberViewSet, ServiceAccountViewSet, WhoAmIViewSet
+from keeptrusts_runners.identity.oauth import JwksViewSet, OAuthViewSet
 
 _MEMBER = "v1/members/<user:user_id>"
 _ACCOUNT = "v1/service-accounts/<sa:service_account_id>"
 
 urlpatterns = [
-    path("v1/auth/token", oauth.token),
-    path("v1/auth/revoke", oauth.revoke),
+    path("v1/auth/token", OAuthViewSet.as_view({"post": "token"})),
+    path("v1/auth/revoke", OAuthViewSet.as_view({"post": "revoke"})),
     path("v1/auth/whoami", WhoAmIViewSet.as_view({"get": "retrieve"})),
-    path(".well-known/jwks.json", oauth.jwks),
+    path(".well-known/jwks.json", JwksViewSet.as_view({"get": "retrieve"})),
     path("v1/members", MemberViewSet.as_view({"get": "list", "post": "create"})),
     path(
         _MEMBER,
