@@ -50,7 +50,7 @@ def amend(
         claims.require_lease(session, by=by, named_epoch=lease_epoch)
         claims.report_progress(session, fields["progress"], now=now)
     if "state" in fields:
-        return _to_state(session_id, fields, by, lease_epoch)
+        return _to_state(session, fields, by, lease_epoch)
     return session
 
 
@@ -63,15 +63,15 @@ def _coherent(fields: Mapping[str, Any]) -> None:
 
 
 def _to_state(
-    session_id: UUID, fields: Mapping[str, Any], by: Principal, lease_epoch: int | None
+    session: RunnerSession, fields: Mapping[str, Any], by: Principal, lease_epoch: int | None
 ) -> RunnerSession:
-    state, reason = fields["state"], fields.get("reason", "")
+    session_id, state, reason = session.id, fields["state"], fields.get("reason", "")
     if outcome := _OUTCOMES.get(state):
         report = {name: fields[name] for name in (*_OF_OUTCOMES, "reason") if name in fields}
         return outcomes.end(session_id, outcome, report, by=by, lease_epoch=lease_epoch)
-    if by.is_executor:
-        if state == "running":
-            raise field_error("/state", "invalid_choice", "A heartbeat makes a session run.")
+    if state == "running" and by.is_executor:
+        raise field_error("/state", "invalid_choice", "A heartbeat makes a session run.")
+    if by.is_executor or (state != "running" and claims.holds(session, by)):
         return outcomes.acknowledge(session_id, DesiredState(state), by=by, lease_epoch=lease_epoch)
     match state:
         case "paused":

@@ -63,7 +63,7 @@ def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | N
     NotLeaseHolder.
     """
     by.require_session(session.id)
-    epoch = by.lease_epoch if by.kind is PrincipalKind.SESSION else named_epoch
+    epoch = epoch_of(by, named_epoch)
     if session.lease_epoch == 0:
         raise _never_leased(session)
     if epoch is None and session.lease_epoch > 1:
@@ -72,6 +72,22 @@ def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | N
         raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
     if by.is_executor and by.account != session.lease_account:
         raise NotLeaseHolder
+
+
+def epoch_of(by: Principal, named: int | None) -> int | None:
+    """The epoch that this principal writes under, if it says so."""
+    return by.lease_epoch if by.kind is PrincipalKind.SESSION else named
+
+
+def means_last_epoch(session: RunnerSession, by: Principal, named: int | None) -> bool:
+    """Does this principal speak of the session's last epoch, whether or not that is over?"""
+    epoch = epoch_of(by, named)
+    return epoch == session.lease_epoch or (epoch is None and session.lease_epoch == 1)
+
+
+def holds(session: RunnerSession, by: Principal) -> bool:
+    """Was the present lease given to this principal's account?"""
+    return session.is_leased and by.account == session.lease_account
 
 
 def _never_leased(session: RunnerSession) -> NotLeased:

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from keeptrusts_runners import clock
-from keeptrusts_runners.errors import LeaseEpochRequired, OutcomeConflict
-from keeptrusts_runners.identity.principal import Principal, PrincipalKind
+from keeptrusts_runners.errors import LeaseEpochRequired, NotLeaseHolder, OutcomeConflict
+from keeptrusts_runners.identity.principal import Principal
 from sessions import claims, lifecycle, transitions
 from sessions.models import DesiredState, RunnerSession, SideEffects
 from sessions.states import State, Verb
@@ -44,9 +44,9 @@ def end(
         if bytes(session.outcome_digest or b"") == digest:
             return session
         raise OutcomeConflict(current_state=session.state)
-    if not by.is_executor and lease_epoch is None:
-        raise LeaseEpochRequired(lease_epoch=session.lease_epoch)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    if lease_epoch is None and not by.is_executor and not claims.holds(session, by):
+        raise LeaseEpochRequired(current_state=session.state, lease_epoch=session.lease_epoch)
     now = clock.now()
     changes = {
         "reported_outcome": "completed" if outcome is Verb.COMPLETE else "failed",
@@ -69,14 +69,16 @@ def _digest(outcome: Verb, report: Mapping[str, Any]) -> bytes:
 
 
 def _already_ended(session: RunnerSession, by: Principal, named: int | None) -> bool:
-    """Has the epoch that this principal writes under ended by an outcome, with no lease since?"""
-    epoch = by.lease_epoch if by.kind is PrincipalKind.SESSION else named
+    """Has the epoch that this principal writes under ended by an outcome, with no lease since?
+    Raises NotLeaseHolder where it was another runner's."""
     if session.is_leased or session.outcome_epoch != session.lease_epoch:
         return False
     by.require_session(session.id)
-    if epoch is None:
-        return session.lease_epoch == 1 or by.account == session.lease_account
-    return epoch == session.lease_epoch
+    if not claims.means_last_epoch(session, by, named):
+        return False
+    if by.is_executor and by.account != session.lease_account:
+        raise NotLeaseHolder
+    return True
 
 
 def _ending(
@@ -98,11 +100,15 @@ def _retry_or(
     """Pending again after a backoff while attempts remain, else the final state."""
     failures = session.failures + 1
     changes: dict[str, Any] = {"failures": failures}
-    once = session.side_effects == SideEffects.AT_MOST_ONCE and session.started_at is not None
-    if once or failures >= session.max_attempts:
+    if _may_have_acted(session) or failures >= session.max_attempts:
         return otherwise, reason, changes
     not_before = now + _backoff(session.backoff_seconds, failures)
     return State.PENDING, reason, changes | lifecycle.requeued(session, now, not_before=not_before)
+
+
+def _may_have_acted(session: RunnerSession) -> bool:
+    """Has something begun that may happen at most once?"""
+    return session.side_effects == SideEffects.AT_MOST_ONCE and session.started_at is not None
 
 
 def _backoff(seconds: int, failures: int) -> timedelta:
@@ -120,9 +126,8 @@ def acknowledge(
     """
     session = transitions.lock(session_id, by=by)
     ended_as = {DesiredState.PAUSED: State.PAUSED, DesiredState.CANCELLED: State.CANCELLED}[wished]
-    if session.state == ended_as and session.lease_epoch == (
-        by.lease_epoch if by.kind is PrincipalKind.SESSION else lease_epoch or session.lease_epoch
-    ):
+    held = by.account == session.lease_account and session.state == ended_as
+    if held and claims.means_last_epoch(session, by, lease_epoch):
         by.require_session(session.id)
         return session
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
@@ -143,7 +148,7 @@ def lose(session: RunnerSession, *, by: Principal, now: datetime) -> RunnerSessi
     """The lease of a locked session has run out: cancelled, paused, tried again, or lost."""
     if session.state == State.CANCELLING:
         target, reason, changes = State.CANCELLED, "lease_expired", {}
-    elif session.desired_state == DesiredState.PAUSED:
+    elif session.desired_state == DesiredState.PAUSED and not _may_have_acted(session):
         target, reason = State.PAUSED, "lease_expired"
         changes = lifecycle.put_aside(session, now) | {"failures": session.failures + 1}
     else:
