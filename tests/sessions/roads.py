@@ -132,3 +132,10 @@ DOORS: dict[Verb, Callable[[Org, RunnerSession], Any]] = {
     Verb.COMPLETE: _under_lease("PATCH", "", {"state": "completed"}),
     Verb.FAIL: _under_lease("PATCH", "", {"state": "failed", "reason": "no luck"}),
 }
+
+
+def second_epoch(org: Org, **by: Any) -> RunnerSession:
+    """Running, under its second lease."""
+    on = factories.profile(org, max_attempts=5, backoff_seconds=0)
+    session = requeue(org, factories.running(org, factories.pending(org, on)))
+    return factories.running(org, session, **by)
