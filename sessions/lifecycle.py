@@ -167,7 +167,7 @@ def resume(session_id: UUID, *, by: Principal, checkpoint_id: UUID | None = None
         if session.run_seconds_left is not None:
             session.run_deadline_at = now + timedelta(seconds=session.run_seconds_left)
         changes |= {
-            **requeued(session, now),
+            **requeued(session, now, not_before=session.not_before),
             "run_deadline_at": session.run_deadline_at,
             "run_seconds_left": None,
             "paused_at": None,
