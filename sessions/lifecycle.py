@@ -13,7 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.errors import NotLeaseHolder, ProfileArchived, unknown_reference
+from keeptrusts_runners.errors import (
+    Conflict,
+    NotLeaseHolder,
+    ProfileArchived,
+    unknown_reference,
+)
 from keeptrusts_runners.identity.principal import Principal
 from profiles import catalog
 from profiles.models import HarnessRevision, ProfileStatus, RunnerProfile
@@ -230,10 +235,21 @@ def amend(session: RunnerSession, fields: Mapping[str, Any], *, now: datetime) -
     values = {name: fields[name] for name in AMENDABLE & fields.keys()}
     if not values:
         return session
-    if "deadline_at" in values and session.run_deadline_at is not None:
-        values["run_deadline_at"] = values["deadline_at"]
+    if "deadline_at" in values:
+        values |= _moved_deadline(session, values["deadline_at"])
     values |= {"version": session.version + 1, "updated_at": now}
     RunnerSession.objects.filter(id=session.id).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
     return session
+
+
+def _moved_deadline(session: RunnerSession, deadline: datetime) -> dict[str, Any]:
+    """Of a waiting session it is the end of the waiting, of an execution that of the run."""
+    if session.is_final or session.state == State.CANCELLING:
+        raise Conflict(
+            f"The deadline of a {session.state} session stands.", current_state=session.state
+        )
+    if session.is_leased or session.run_deadline_at is not None:
+        return {"deadline_at": deadline, "run_deadline_at": deadline}
+    return {"deadline_at": deadline}
