@@ -192,7 +192,7 @@ class SessionViewSet(ApiViewSet):
     def claim_next(self, request: Request) -> HttpResponse:
         """Claim the next sessions, by priority, then age.
 
-        204 when there are none. A session is handed out only to an executor whose `labels` hold
+        204 when there are none within `wait_seconds`. A session is handed out only to an executor whose `labels` hold
         all of the session's.
         """
         found = claims.claim_next(_claim_request(self.body()), by=self.principal)
@@ -284,6 +284,7 @@ def _claim_request(fields: dict[str, Any]) -> ClaimRequest:
     return ClaimRequest(
         executor=executor,
         claim_id=fields.get("claim_id", ""),
+        image_digest=fields.get("image_digest"),
         lease_ttl_seconds=fields.get("lease_ttl_seconds"),
         profile_ids=tuple(fields.get("profiles", ())),
         labels=fields.get("labels", executor.get("labels", {})),

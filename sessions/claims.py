@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-
-from django.db import connection
 
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import (
@@ -49,6 +46,7 @@ class ClaimRequest:
 
     executor: Mapping[str, Any] = field(default_factory=dict)
     claim_id: str = ""
+    image_digest: str | None = None
     lease_ttl_seconds: int | None = None
     profile_ids: tuple[UUID, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -115,19 +113,15 @@ def claim(session_id: UUID, request: ClaimRequest, *, by: Principal) -> RunnerSe
     StateConflict, NotClaimable, LeaseLost.
     """
     session = transitions.lock(session_id, by=by)
-    if request.claim_id and request.claim_id == session.claim_id:
-        return _repeated(session, by)
+    if request.claim_id == session.claim_id != "" and session.lease_account == by.account:
+        if not session.is_leased:
+            raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+        return session
     transitions.require(session, Verb.CLAIM)
     now = clock.now()
     profile = RunnerProfile.objects.get(id=session.profile_id)
     _claimable(session, profile, now)
     return transitions.apply([_claim_step(session, profile, request, by, now)], by=by, now=now)[0]
-
-
-def _repeated(session: RunnerSession, by: Principal) -> RunnerSession:
-    if session.is_leased and session.lease_account == by.account:
-        return session
-    raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
 
 
 def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) -> None:
@@ -141,7 +135,7 @@ def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) ->
             reason="not_before",
             not_before=clock.rfc3339(session.not_before),
         )
-    if _free_slots([profile]).get(profile.id, 1) < 1:
+    if queue.free_slots([profile]).get(profile.id, 1) < 1:
         raise NotClaimable(
             "The profile's max_concurrent_sessions is reached.", reason="limit_reached"
         )
@@ -175,6 +169,7 @@ def _claim_step(
         "lease_epoch": epoch,
         "holder": by.account,
         "executor": dict(request.executor),
+        "image_digest": request.image_digest,
         "ttl_seconds": ttl,
         "expires_at": clock.rfc3339(expires_at),
     }
@@ -192,49 +187,22 @@ def _lease_ttl(profile: RunnerProfile, request: ClaimRequest) -> int:
     return request.lease_ttl_seconds
 
 
-# Served by runner_session_queue (priority, then age). SKIP LOCKED: a row that another claimer
-# holds is as good as gone, and waiting for it would only hand out a lost race.
-_NEXT = """
-SELECT s.id FROM runner_session s
-  JOIN runner_profile p ON p.id = s.profile_id
-  LEFT JOIN runner_harness h ON h.id = s.harness_id
- WHERE s.organization_id = %(organization)s AND s.state = 'pending'
-   AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
-   AND p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
-   AND s.labels <@ %(labels)s::jsonb
-   AND (%(profiles)s::uuid[] IS NULL OR s.profile_id = ANY(%(profiles)s))
-   AND s.profile_id <> ALL(%(saturated)s::uuid[])
- ORDER BY s.priority DESC, s.id
- LIMIT %(max)s
-   FOR NO KEY UPDATE OF s SKIP LOCKED
-"""
-
-
 def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
     """The next sessions that this executor may run, each under a new lease; [] when there are
     none. Order: priority, then age."""
-    if request.claim_id and (again := _claimed_before(request, by)):
-        return again
-    limited = _limited_profiles(request, by)
-    free = _free_slots(limited)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _NEXT,
-            {
-                "organization": by.organization_id,
-                "labels": json.dumps(dict(request.labels)),
-                "profiles": list(request.profile_ids) or None,
-                "saturated": [profile_id for profile_id, slots in free.items() if slots < 1],
-                "max": request.max,
-            },
-        )
-        found = [row[0] for row in cursor.fetchall()]
-    by_id = RunnerSession.objects.select_related("profile", "harness").in_bulk(found)
+    if request.claim_id:
+        # A repeat that comes while the first is still at work waits, and then finds its leases.
+        _lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
+        if again := _claimed_before(request, by):
+            return again
+    found = queue.take(
+        by.organization_id,
+        profile_ids=request.profile_ids,
+        labels=request.labels,
+        most=request.max,
+    )
     now = clock.now()
-    steps = [
-        _claim_step(session, session.profile, request, by, now)
-        for session in _within_limits([by_id[session_id] for session_id in found], free)
-    ]
+    steps = [_claim_step(session, session.profile, request, by, now) for session in found]
     return transitions.apply(steps, by=by, now=now) if steps else []
 
 
@@ -248,48 +216,6 @@ def _claimed_before(request: ClaimRequest, by: Principal) -> list[RunnerSession]
     if known and not live:
         raise LeaseLost("The leases of this claim_id are over.")
     return live
-
-
-def _limited_profiles(request: ClaimRequest, by: Principal) -> list[RunnerProfile]:
-    limited = RunnerProfile.objects.in_organization(by.organization_id).filter(
-        max_concurrent_sessions__isnull=False
-    )
-    if request.profile_ids:
-        limited = limited.filter(id__in=request.profile_ids)
-    return list(limited.order_by("id"))
-
-
-def _free_slots(profiles: list[RunnerProfile]) -> dict[UUID, int]:
-    """How many more sessions each limited profile may run, derived from the live leases under a
-    lock per profile, taken in the order of the ids; an unlimited one is left out."""
-    limited = {p.id: p.max_concurrent_sessions for p in profiles if p.max_concurrent_sessions}
-    if not limited:
-        return {}
-    with connection.cursor() as cursor:
-        for profile_id in sorted(limited):
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_key(profile_id)])
-    live = Counter(
-        RunnerSession.objects.leased()
-        .filter(profile_id__in=limited)
-        .values_list("profile_id", flat=True)
-    )
-    return {profile_id: limit - live[profile_id] for profile_id, limit in limited.items()}
-
-
-def _lock_key(profile_id: UUID) -> int:
-    digest = hashlib.sha256(b"kt.profile_slots" + profile_id.bytes).digest()
-    return int.from_bytes(digest[:8], signed=True)
-
-
-def _within_limits(found: list[RunnerSession], free: dict[UUID, int]) -> list[RunnerSession]:
-    left = dict(free)
-    taken = []
-    for session in found:
-        if left.get(session.profile_id, 1) > 0:
-            taken.append(session)
-            if session.profile_id in left:
-                left[session.profile_id] -= 1
-    return taken
 
 
 # --- under the lease -------------------------------------------------------------------------
