@@ -1,4 +1,5 @@
-"""What `serve` runs on one port: the WSGI application on a bounded pool of threads.
+"""What `serve` runs on one port: the waiting parts on the event loop, and all the rest, the WSGI
+application, on a bounded pool of threads.
 
 Django's own ASGI handler costs half of the throughput of everything synchronous
 (docs/decisions.md). Each thread keeps one database connection, so the pool is also the bound on
@@ -7,39 +8,62 @@ connections.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import multiprocessing
+import os
+import signal
+import threading
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
+from django.conf import settings
 
 from keeptrusts_runners.wsgi import application as wsgi_application
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+# Django must be set up before anything that has models.
+from keeptrusts_runners import live  # isort: skip
+from keeptrusts_runners.live import Message, Receive, Send  # isort: skip
 
-
-def _threads() -> int:
-    from django.conf import settings
-
-    return int(settings.ENVIRONMENT.web_threads)
-
-
-_blocking = WSGIMiddleware(cast(Any, wsgi_application), workers=_threads())
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+_blocking = WSGIMiddleware(
+    cast(Any, wsgi_application), workers=int(settings.ENVIRONMENT.web_threads)
+)
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        await _lifespan(receive, send)
+        _end_with_supervisor()
+        await live.lifespan(receive, send)
+    elif scope["type"] == "http" and (scope["method"], scope["path"]) == live.CLAIM:
+        await live.claim(_blocking_part, scope, receive, send)
     elif scope["type"] == "http":
-        await _blocking(cast(Any, scope), cast(Any, receive), cast(Any, send))
+        await _blocking_part(scope, receive, send)
     else:
         raise RuntimeError(f"{scope['type']} is not served here")
+
+
+async def _blocking_part(scope: Message, receive: Receive, send: Send) -> None:
+    await _blocking(cast(Any, scope), cast(Any, _complete(receive)), cast(Any, send))
+
+
+def _end_with_supervisor() -> None:
+    """A worker of `serve --workers` must not hold the port after its supervisor was killed."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="supervisor", daemon=True).start()
+
+
+def _complete(receive: Receive) -> Receive:
+    """A body that was cut raises an error; to WSGI it would look like one that has ended."""
+
+    async def receive_or_raise() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client left before the end of its request")
+        return message
+
+    return receive_or_raise

@@ -31,7 +31,7 @@ from profiles.models import (
     ProfileStatus,
     RunnerProfile,
 )
-from sessions import states, transitions
+from sessions import queue, states, transitions
 from sessions.models import Checkpoint, RunnerSession
 from sessions.states import LEASED, State, Verb
 from sessions.transitions import Step
@@ -192,7 +192,7 @@ def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
     none. Order: priority, then age."""
     if request.claim_id:
         # A repeat that comes while the first is still at work waits, and then finds its leases.
-        _lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
+        queue.lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
         if again := _claimed_before(request, by):
             return again
     found = queue.take(

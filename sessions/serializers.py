@@ -70,6 +70,7 @@ class ClaimNextIn(ClaimIn):
     profiles = Items(Id("prof"), max_items=100, required=False)
     labels = Labels(required=False)
     max = Integer(min_value=1, max_value=50, required=False)
+    wait_seconds = Integer(min_value=0, max_value=30, required=False)
 
 
 class HeartbeatIn(InputShape):

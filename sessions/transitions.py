@@ -15,7 +15,7 @@ from uuid import UUID
 
 from keeptrusts_runners.errors import NotFound, StateConflict
 from keeptrusts_runners.identity.principal import Principal
-from sessions import states
+from sessions import states, wakeups
 from sessions.models import RunnerSession, Transition
 from sessions.signals import Change, Recorded, session_changed
 from sessions.states import FINAL, LEASED, State, Verb
@@ -124,7 +124,15 @@ def record(changes: list[Change]) -> list[RunnerSession]:
         for change, place in zip(changes, recorded[0], strict=True)
         if change.kind is None
     )
+    for organization_id in {c.session.organization_id for c in changes if _may_free_work(c)}:
+        wakeups.announce(organization_id)
     return [change.session for change in changes]
+
+
+def _may_free_work(change: Change) -> bool:
+    """Has something become claimable: this session, or one that waited for its slot?"""
+    left_its_lease = change.source in LEASED and change.target not in LEASED
+    return change.target is State.PENDING or left_its_lease
 
 
 def _transition(change: Change, place: Recorded) -> Transition:
