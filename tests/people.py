@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.test import Client
+from django.test.client import ClientHandler
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import accounts, tokens
@@ -20,6 +21,8 @@ from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role, Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
 
 _numbers = itertools.count()
+# One for all clients: each would load the middleware, and read every static file, for itself.
+_HANDLER = ClientHandler(enforce_csrf_checks=False)
 PASSWORD = "correct-horse-battery"
 
 
@@ -29,6 +32,7 @@ class Api:
     def __init__(self, token: str | None = None) -> None:
         self.token = token
         self._client = Client(raise_request_exception=False)
+        self._client.handler = _HANDLER
 
     def request(
         self, method: str, path: str, body: Any = None, raw: bytes | None = None, **headers: str
