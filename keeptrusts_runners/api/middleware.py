@@ -97,9 +97,10 @@ class ProblemMiddleware:
 
 
 def _with_headers_of(replaced: HttpResponseBase, response: HttpResponse) -> HttpResponse:
-    """What the layers below set stays: an unknown address and an unknown id answer alike."""
+    """What the layers below set stays: an unknown address and an unknown id answer alike. But
+    for what is said of the page that is replaced, which may have read the browser's session."""
     for name, value in replaced.items():
-        if not name.startswith("Content-"):
+        if not name.startswith("Content-") and name != "Vary":
             response.headers.setdefault(name, value)
     response["Content-Length"] = str(len(response.content))
     return response
