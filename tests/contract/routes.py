@@ -60,6 +60,8 @@ class Route:
     succeeds: int = 200
     session_token: bool = False
     executes: bool = False
+    # Whether a person's call is a write under the lease too, and so names its epoch.
+    fences_people: bool = True
     configures: bool = False
     decides: bool = False
     # Where nobody else's id stands in the path, the verdict for an outsider.
@@ -280,7 +282,7 @@ TABLE = (
     Route("GET", f"{_SESSION}/permissions", READ, active, **_OWN),
     Route(
         "POST", f"{_SESSION}/permissions", WRITE, running_with(GRANT), 201, creates=True,
-        **_EXECUTES,
+        fences_people=False, **_EXECUTES,
     ),
     Route("GET", _GRANT_PATH, READ, active, tagged=True, **_OWN),
     Route("DELETE", _GRANT_PATH, WRITE, active, 204, tagged=True, executes=True),
