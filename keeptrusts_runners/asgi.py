@@ -8,13 +8,16 @@ connections.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from a2wsgi import WSGIMiddleware
+import structlog
+from a2wsgi.wsgi import WSGIResponder
 from django.conf import settings
 
 from keeptrusts_runners.wsgi import application as wsgi_application
@@ -23,25 +26,52 @@ from keeptrusts_runners.wsgi import application as wsgi_application
 from keeptrusts_runners import live  # isort: skip
 from keeptrusts_runners.live import Message, Receive, Send  # isort: skip
 
-_blocking = WSGIMiddleware(
-    cast(Any, wsgi_application), workers=int(settings.ENVIRONMENT.web_threads)
-)
+CHUNKS_AHEAD = 10
+LOOK_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+_threads = ThreadPoolExecutor(int(settings.ENVIRONMENT.web_threads), "request")
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         _end_with_supervisor()
         await live.lifespan(receive, send)
-    elif scope["type"] == "http" and (scope["method"], scope["path"]) == live.CLAIM:
-        await live.claim(_blocking_part, scope, receive, send)
     elif scope["type"] == "http":
-        await _blocking_part(scope, receive, send)
+        try:
+            await _answer(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only a shutdown cancels, after it has waited: for a client that stopped sending.
+            log.warning("request.cut_by_shutdown", method=scope["method"], path=scope["path"])
     else:
         raise RuntimeError(f"{scope['type']} is not served here")
 
 
+async def _answer(scope: Message, receive: Receive, send: Send) -> None:
+    if (scope["method"], scope["path"]) == live.CLAIM:
+        await live.claim(_blocking_part, scope, receive, send)
+    else:
+        await _blocking_part(scope, receive, send)
+
+
 async def _blocking_part(scope: Message, receive: Receive, send: Send) -> None:
-    await _blocking(cast(Any, scope), cast(Any, _complete(receive)), cast(Any, send))
+    respond = _Responder(cast(Any, wsgi_application), _threads, CHUNKS_AHEAD)
+    await respond(cast(Any, scope), cast(Any, _complete(receive)), cast(Any, send))
+
+
+class _Responder(WSGIResponder):
+    """One request on a thread, which must not wait for ever for a loop that has ended."""
+
+    def send(self, message: Any) -> None:
+        put = self.send_queue.put(message)
+        sent = asyncio.run_coroutine_threadsafe(put, self.loop)
+        while not sent.done():
+            try:
+                sent.result(LOOK_SECONDS)
+            except TimeoutError:
+                if self.loop.is_closed():
+                    put.close()
+                    raise ConnectionAbortedError("the server has stopped") from None
 
 
 def _end_with_supervisor() -> None:
