@@ -1,20 +1,29 @@
-"""Child processes and ports, for the commands that start other parts of the product."""
+"""Child processes, signals and ports, for commands that start other parts of the product."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Self
 
+import structlog
 from django.core.management.base import CommandError
 
 from keeptrusts_runners import env
 
+log = structlog.get_logger(__name__)
+
 GRACE_SECONDS = 10
+RESTART_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
 
 
 def address(bind: str) -> tuple[str, int]:
@@ -37,8 +46,26 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """SIGTERM and Ctrl-C leave the block, through every `with` inside it, and end it quietly."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Child:
-    """A process that ends with the block it was started for: asked first, then made to."""
+    """A process that ends with the block it was started for: asked first, then made to.
+
+    Where the kernel can (Linux), it is also killed when the thread that entered the block is gone
+    without leaving it, as after kill -9.
+    """
 
     def __init__(self, command: Sequence[str], log: Path | None = None) -> None:
         self.command, self.log = command, log
@@ -55,6 +82,7 @@ class Child:
             stderr=self._output and subprocess.STDOUT,
             cwd=env.BASE_DIR,
             start_new_session=True,
+            preexec_fn=_dies_with(os.getpid()),
         )
         return self
 
@@ -71,6 +99,45 @@ class Child:
                 self.process.wait()
         if self._output is not None:
             self._output.close()
+
+
+def _dies_with(parent: int) -> Callable[[], None]:
+    """What the child runs before it becomes the program."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def bind() -> None:
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return bind
+
+
+class Kept:
+    """A child process that is started again whenever it ends, until the block is left."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._leaving = threading.Event()
+        # One thread for all of them: a child lives no longer than the thread that started it.
+        self._thread = threading.Thread(target=self._keep, name="child", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leaving.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._leaving.is_set():
+            with Child(self._command) as child:
+                while not child.has_ended() and not self._leaving.wait(0.2):
+                    pass
+            if not self._leaving.wait(RESTART_SECONDS):
+                log.warning("child.restarted", command=self._command[-1])
 
 
 def manage(*arguments: str) -> list[str]:

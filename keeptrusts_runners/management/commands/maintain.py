@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error, close_old_connections, connections
 
 from grants import access, partitions
 from keeptrusts_runners.api import idempotency
@@ -26,6 +26,7 @@ from sessions import reaper
 log = structlog.get_logger(__name__)
 
 _LOCK = 0x6B74_6D61_696E_7461
+_RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,19 @@ class Command(BaseCommand):
             counts = {duty.name: dict(duty.run()) for duty in DUTIES}
             self.stdout.write(json.dumps(counts) if options["json"] else _told(counts))
             return
+        connections["maintain"].ensure_connection()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         log.info("maintain.started", duties=[duty.name for duty in DUTIES])
         due = {duty.name: 0.0 for duty in DUTIES}
+        away: str | None = None
         while not stop.wait(0.5):
-            _turn(due)
+            before, away = away, _turn(due)
+            if away and not before:
+                log.warning("maintain.database_unavailable", reason=away)
+            elif before and not away:
+                log.info("maintain.database_back")
         log.info("maintain.stopped")
 
 
@@ -80,19 +87,35 @@ def _told(counts: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def _turn(due: dict[str, float]) -> None:
-    """Run what is due, if no other loop is at it. A database that is away is waited for."""
+def _turn(due: dict[str, float]) -> str | None:
+    """Run what is due, if no other loop is at it. Why the database cannot be used, or None."""
     try:
         close_old_connections()
         with _alone() as alone:
-            if alone:
-                for duty in DUTIES:
-                    if time.monotonic() >= due[duty.name]:
-                        due[duty.name] = time.monotonic() + duty.every_seconds
-                        duty.run()
-    except DatabaseError as error:
-        log.warning("maintain.database_unavailable", reason=str(error).strip().splitlines()[0])
+            for duty in DUTIES:
+                if alone and time.monotonic() >= due[duty.name]:
+                    due[duty.name] = time.monotonic() + _run(duty)
+    except Error as error:
         connections.close_all()
+        return _first_line(error)
+    return None
+
+
+def _run(duty: Duty) -> float:
+    """One pass; in how many seconds the next is due. A pass that fails holds up no other duty."""
+    try:
+        duty.run()
+    except Error as error:
+        log.warning("maintain.duty_failed", duty=duty.name, reason=_first_line(error))
+    except Exception:
+        log.exception("maintain.duty_failed", duty=duty.name)
+    else:
+        return duty.every_seconds
+    return min(duty.every_seconds, _RETRY_SECONDS)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

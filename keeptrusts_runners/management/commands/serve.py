@@ -10,11 +10,17 @@ import uvicorn
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from grants import bundle
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
-from keeptrusts_runners.management.processes import GRACE_SECONDS, Child, address, is_free, manage
+from keeptrusts_runners.management.processes import Kept, address, is_free, manage, until_stopped
+
+# How long requests in progress may go on after SIGTERM; shorter than what the demo waits for us.
+FINISH_SECONDS = 5
+# An importing worker answers late on a busy machine; killing it for that would never end.
+WORKER_SILENCE_SECONDS = 30
 
 
 class Command(BaseCommand):
@@ -29,20 +35,17 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        with until_stopped():
+            self._serve(options)
+
+    def _serve(self, options: dict[str, Any]) -> None:
+        host, port = _free_address(options["bind"])
+        if not 1 <= options["workers"] <= 64:
+            raise CommandError(f"--workers takes a number from 1 to 64, not {options['workers']}.")
         if options["migrate"]:
             call_command("migrate", verbosity=0)
-        if options["maintain"]:
-            require_connection("maintain")
-        # A key that cannot be used is told now, and not to the first who needs it.
-        tokens.signing_key()
-        bundle.signing_key()
-        host, port = address(options["bind"])
-        if not is_free(host, port):
-            raise CommandError(
-                f"{host}:{port} cannot be used: it is taken, or not an address of this machine. "
-                "Name another with --bind or KEEPTRUSTS_BIND."
-            )
-        with Child(manage("maintain")) if options["maintain"] else nullcontext():
+        _require_what_serving_needs(options["maintain"])
+        with Kept(manage("maintain")) if options["maintain"] else nullcontext():
             self.stdout.write(f"Serving on http://{options['bind']}")
             self.stdout.flush()
             uvicorn.run(
@@ -53,6 +56,28 @@ class Command(BaseCommand):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # Without a bound, one idle keep-alive connection would hold up a shutdown.
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                ws="none",
+                # Without a bound, one client that stops sending would hold up a shutdown.
+                timeout_graceful_shutdown=FINISH_SECONDS,
+                timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
             )
+
+
+def _free_address(bind: str) -> tuple[str, int]:
+    host, port = address(bind)
+    if not is_free(host, port):
+        raise CommandError(
+            f"{host}:{port} cannot be used: it is taken, or not an address of this machine. "
+            "Name another with --bind or KEEPTRUSTS_BIND."
+        )
+    return host, port
+
+
+def _require_what_serving_needs(maintain: bool) -> None:
+    """What cannot be used is told now, and not to the first who needs it."""
+    tokens.signing_key()
+    bundle.signing_key()
+    if maintain:
+        require_connection("maintain")
+    connections["default"].ensure_connection()
+    connections.close_all()
