@@ -63,15 +63,17 @@ class _Responder(WSGIResponder):
     """One request on a thread, which must not wait for ever for a loop that has ended."""
 
     def send(self, message: Any) -> None:
-        put = self.send_queue.put(message)
-        sent = asyncio.run_coroutine_threadsafe(put, self.loop)
+        self._require_loop()
+        sent = asyncio.run_coroutine_threadsafe(self.send_queue.put(message), self.loop)
         while not sent.done():
             try:
                 sent.result(LOOK_SECONDS)
             except TimeoutError:
-                if self.loop.is_closed():
-                    put.close()
-                    raise ConnectionAbortedError("the server has stopped") from None
+                self._require_loop()
+
+    def _require_loop(self) -> None:
+        if self.loop.is_closed():
+            raise ConnectionAbortedError("the server has stopped")
 
 
 def _end_with_supervisor() -> None:
