@@ -42,8 +42,19 @@ def ensure(arguments: list[str]) -> None:
     locks = _needed(arguments[1:])
     if not all(_is_installed(lock) for lock in locks):
         _set_up(locks)
+    _keep_compiled()
     if not inside:
         os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+def _keep_compiled() -> None:
+    """Where compiled modules are not to be written beside their sources, as container images say,
+    keep them in the environment: compiling a thousand modules anew takes each start two seconds."""
+    if not sys.dont_write_bytecode:
+        return
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(ENVIRONMENT / "compiled")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def _needed(arguments: list[str]) -> list[Path]:
