@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db import connection
+from django.db.models import Count, Q, QuerySet
 
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.identity.principal import Principal
+from profiles.models import RunnerProfile
 from sessions.models import Checkpoint, RunnerSession, Transition
-from sessions.states import LEASED, State, Verb
+from sessions.states import LEASED, OPEN, State, Verb
 
 
 def session(session_id: UUID, *, by: Principal) -> RunnerSession:
@@ -81,3 +85,164 @@ def attempts(claimed: list[Transition]) -> list[Attempt]:
             attempt.ended_at, attempt.ended_by = step.at, step.actor
             attempt.end_state, attempt.end_reason = step.target, step.reason
     return list(found.values())
+
+
+# --- for the pages ---------------------------------------------------------------------------
+
+# Beyond this a count is said to be "10,000+".
+COUNT_CAP = 10_000
+
+
+def detail(session_id: UUID, *, by: Principal) -> RunnerSession:
+    """One session with all that its page shows of it in one row. Raises NotFound."""
+    found = (
+        RunnerSession.objects.in_organization(by.organization_id)
+        .filter(id=session_id)
+        .select_related("profile", "harness", "ledger_head")
+        .first()
+    )
+    if found is None:
+        raise NotFound
+    return found
+
+
+def rows(*, by: Principal) -> QuerySet[RunnerSession]:
+    """Sessions as lists show them: without what people send in, with names and counters."""
+    return (
+        RunnerSession.objects.in_organization(by.organization_id)
+        .select_related("profile", "harness", "ledger_head")
+        .defer("input", "metadata", "result", "grant_policy")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCounts:
+    """How many sessions are open, by profile and state. Exact: served by runner_session_open."""
+
+    by_profile: Mapping[UUID, Mapping[str, int]]
+
+    def of(self, *states: State) -> int:
+        return sum(found.get(state, 0) for found in self.by_profile.values() for state in states)
+
+    def leased(self, profile_id: UUID) -> int:
+        found = self.by_profile.get(profile_id, {})
+        return sum(found.get(state, 0) for state in LEASED)
+
+
+def open_counts(*, by: Principal) -> OpenCounts:
+    profiles = RunnerProfile.objects.in_organization(by.organization_id).values("id")
+    found = (
+        RunnerSession.objects.filter(profile_id__in=profiles, state__in=sorted(OPEN))
+        .order_by()
+        .values_list("profile_id", "state")
+        .annotate(count=Count("*"))
+    )
+    by_profile: dict[UUID, dict[str, int]] = defaultdict(dict)
+    for profile_id, state, count in found:
+        by_profile[profile_id][state] = count
+    return OpenCounts(by_profile)
+
+
+class OpenOfProfile(NamedTuple):
+    queued: int
+    active: int
+
+
+def open_counts_of_profile(profile_id: UUID) -> OpenOfProfile:
+    """Exact: served by runner_session_open."""
+    found = RunnerSession.objects.filter(profile_id=profile_id, state__in=sorted(OPEN)).aggregate(
+        queued=Count("*", filter=Q(state=State.PENDING)),
+        active=Count("*", filter=~Q(state=State.PENDING)),
+    )
+    return OpenOfProfile(**found)
+
+
+def ahead_of(session: RunnerSession) -> int:
+    """How many pending sessions a claim would look at first, by priority, then age; at most
+    COUNT_CAP + 1. Served by runner_session_queue."""
+    before = Q(priority__gt=session.priority) | Q(priority=session.priority, id__lt=session.id)
+    pending = RunnerSession.objects.in_organization(session.organization_id).filter(
+        state=State.PENDING
+    )
+    return pending.filter(before)[: COUNT_CAP + 1].count()
+
+
+def leased_of_profile(profile_id: UUID) -> int:
+    """How many sessions of the profile hold a lease now."""
+    return RunnerSession.objects.leased().filter(profile_id=profile_id).count()
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFigures:
+    """How one profile fares. `failed` and `last_claim` are of what was dispatched in the last
+    24 hours; with `capped` there was more than is counted."""
+
+    id: UUID
+    name: str
+    execution_target: str
+    status: str
+    harness_version: str | None
+    harness_digest: str | None
+    queued: int
+    active: int
+    oldest_queued_at: datetime | None
+    unconfirmed: int
+    failed: int
+    lost: int
+    last_claim_at: datetime | None
+    capped: bool
+
+
+# Three short walks for each profile: runner_session_open for what is open,
+# runner_session_of_profile for at most a cap's worth of the newest, and the newest harness.
+_FIGURES = """
+SELECT p.id, p.name, p.execution_target, p.status, h.version, h.image_digest,
+       o.queued, o.active, o.oldest, o.unconfirmed, r.failed, r.lost,
+       greatest(o.last_claim, r.last_claim), r.capped
+  FROM runner_profile p
+  LEFT JOIN LATERAL (
+       SELECT version, image_digest FROM runner_harness
+        WHERE profile_id = p.id AND status = 'active' ORDER BY id DESC LIMIT 1) h ON true
+ CROSS JOIN LATERAL (
+       SELECT count(*) FILTER (WHERE state = 'pending') AS queued,
+              count(*) FILTER (WHERE state <> 'pending') AS active,
+              min(created_at) FILTER (WHERE state = 'pending') AS oldest,
+              count(*) FILTER (WHERE state = 'cancelling' AND deadline_at <= %(now)s)
+                AS unconfirmed,
+              max(dispatched_at) AS last_claim
+         FROM runner_session
+        WHERE profile_id = p.id
+          AND state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')) o
+ CROSS JOIN LATERAL (
+       SELECT count(*) FILTER (WHERE state IN ('failed', 'lost', 'timed_out', 'expired'))
+                AS failed,
+              count(*) FILTER (WHERE state = 'lost') AS lost,
+              max(dispatched_at) AS last_claim,
+              count(*) > %(cap)s AS capped
+         FROM (SELECT state, dispatched_at FROM runner_session
+                WHERE profile_id = p.id AND id >= %(since)s ORDER BY id DESC
+                LIMIT %(cap)s + 1) newest) r
+ WHERE p.organization_id = %(organization)s
+   AND (p.status <> 'archived' OR o.queued + o.active > 0)
+ ORDER BY p.name, p.id
+"""
+
+
+def figures(*, by: Principal, now: datetime) -> list[ProfileFigures]:
+    """Every profile that is in use, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FIGURES,
+            {
+                "organization": by.organization_id,
+                "now": now,
+                "since": id_floor(now - timedelta(hours=24)),
+                "cap": COUNT_CAP,
+            },
+        )
+        return [ProfileFigures(*row) for row in cursor.fetchall()]
+
+
+def id_floor(at: datetime) -> UUID:
+    """The least id that a session dispatched at this instant can have (UUIDv7)."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)

@@ -1,0 +1,107 @@
+"""What can truthfully be said of a session from its row: is it well, why does it wait, why did it
+end. Pure functions of what was read and of the database's clock; they decide nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from profiles.models import HarnessStatus, ProfileStatus
+from sessions.models import RunnerSession
+from sessions.states import State
+
+HEALTHY, LATE, SILENT, NOT_APPLICABLE = "healthy", "late", "silent", "n/a"
+
+# How many heartbeats may be missed before a session is called late.
+LATE_AFTER = 2
+
+
+def health(session: RunnerSession, now: datetime) -> str:
+    """A second axis beside the state: only what holds a lease has one."""
+    if not session.is_leased or session.lease_expires_at is None:
+        return NOT_APPLICABLE
+    if session.lease_expires_at <= now:
+        return SILENT
+    return LATE if (late_at := late_after(session)) and late_at <= now else HEALTHY
+
+
+def late_after(session: RunnerSession) -> datetime | None:
+    """When the next heartbeat is overdue; counted from the claim before there was one."""
+    last = session.heartbeat_at or session.dispatched_at
+    if last is None or not session.heartbeat_interval_seconds:
+        return None
+    return last + timedelta(seconds=LATE_AFTER * session.heartbeat_interval_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a pending session is not claimed: a short word for lists and a sentence for its page.
+
+    `until` is when time alone will change it.
+    """
+
+    word: str
+    sentence: str
+    until: datetime | None = None
+    blocked: bool = True
+
+
+def waiting(session: RunnerSession, active: int, now: datetime) -> Waiting:
+    """The first reason that keeps every executor from claiming it; `active` counts the leases of
+    its profile. Needs the profile and the harness."""
+    profile, harness = session.profile, session.harness
+    if profile.status == ProfileStatus.PAUSED:
+        return Waiting("Profile paused", "Its profile is paused: nothing of it is handed out.")
+    if harness is not None and harness.status == HarnessStatus.RECALLED:
+        return Waiting(
+            "Harness recalled", f"Its harness revision {harness.version} has been recalled."
+        )
+    if session.not_before and session.not_before > now:
+        word = "Backing off" if session.failures else "Not before"
+        reason = "It is tried again after a pause." if session.failures else "It is not yet time."
+        return Waiting(word, reason, until=session.not_before)
+    limit = profile.max_concurrent_sessions
+    if limit is not None and active >= limit:
+        return Waiting(
+            "Limit reached", f"Its profile runs {active} of at most {limit} sessions at once."
+        )
+    needs = ", ".join(f"{key}={value}" for key, value in session.labels.items())
+    if needs:
+        return Waiting(
+            "Waiting for an executor",
+            f"Nothing blocks it. It goes to the next executor that offers {needs}.",
+            blocked=False,
+        )
+    return Waiting(
+        "Waiting for an executor",
+        "Nothing blocks it. It goes to the next executor that asks.",
+        blocked=False,
+    )
+
+
+# One sentence for each reason that the product itself gives; a harness's own codes speak in the
+# error beside them.
+CAUSES = {
+    "queue_timeout": "Nobody claimed it before its time in the queue was over.",
+    "timeout": "It ran until its deadline and was ended there.",
+    "pause_timeout": "It stayed paused for longer than a session may.",
+    "lease_expired": "Its executor went silent: the lease ran out without a heartbeat.",
+    "cancel_forced": "Its executor did not confirm the cancellation in time, so it was ended.",
+    "cancel_requested": "Somebody cancelled it.",
+    "cancel_acknowledged": "Somebody cancelled it, and its executor confirmed.",
+    "failed": "Its executor reported a failure without a code.",
+}
+
+_ENDED_BADLY = frozenset({State.FAILED, State.LOST, State.TIMED_OUT, State.EXPIRED})
+
+
+def ended_badly(session: RunnerSession) -> bool:
+    return session.state in _ENDED_BADLY
+
+
+def cause(session: RunnerSession) -> str:
+    """Why it is in its state, in one sentence."""
+    known = CAUSES.get(session.reason)
+    if known:
+        return known
+    return "Its executor reported a failure." if session.state == State.FAILED else ""
