@@ -10,5 +10,7 @@ class GrantsConfig(AppConfig):
     def ready(self) -> None:
         from grants import checks, partitions, receivers  # noqa: F401  (connects and registers)
         from keeptrusts_runners.api import health
+        from keeptrusts_runners.console import navigation
 
         health.register("event_partitions", partitions.covers_next_month)
+        navigation.register(navigation.Item("Approvals", "/runners/approvals", order=30))

@@ -1,7 +1,8 @@
-"""Routes of events, artifacts and permission grants, below /v1/runners/."""
+"""Routes of events, artifacts and grants: of the API below /v1/runners/, and of pages."""
 
 from django.urls import path
 
+from grants import pages
 from grants.api.artifacts import ArtifactViewSet
 from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
@@ -30,4 +31,19 @@ api_urlpatterns = [
     path(f"{_ONE}/evidence", EvidenceViewSet.as_view({"get": "export"})),
     path("evidence/keys", EvidenceKeysViewSet.as_view({"get": "retrieve"})),
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
+]
+
+_PAGE = f"runners/{_ONE}"
+_GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
+
+page_urlpatterns = [
+    path("runners/approvals", pages.inbox, name="approvals"),
+    path(f"{_PAGE}/events", pages.events, name="session_events"),
+    path(f"{_PAGE}/events/<int:seq>", pages.event, name="session_event"),
+    path(f"{_PAGE}/artifacts/<art:artifact_id>", pages.artifact, name="session_artifact"),
+    path(f"{_PAGE}/evidence", pages.evidence, name="session_evidence"),
+    path(_GRANT_PAGE, pages.grant, name="grant"),
+    path(f"{_GRANT_PAGE}/approve", pages.approve, name="grant_approve"),
+    path(f"{_GRANT_PAGE}/deny", pages.deny, name="grant_deny"),
+    path(f"{_GRANT_PAGE}/revoke", pages.revoke, name="grant_revoke"),
 ]

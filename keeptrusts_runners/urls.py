@@ -9,12 +9,14 @@ from profiles import urls as profiles
 from sessions import urls as sessions
 
 runners = [*profiles.api_urlpatterns, *sessions.api_urlpatterns, *grants.api_urlpatterns]
+pages = [*profiles.page_urlpatterns, *sessions.page_urlpatterns, *grants.page_urlpatterns]
 
 urlpatterns = [
     path("v1/runners/", include(runners)),
     path("", include("keeptrusts_runners.identity.urls")),
     path("", include("keeptrusts_runners.api.urls")),
     path("", include("keeptrusts_runners.console.urls")),
+    path("", include(pages)),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(url="/runners")),
 ]

@@ -1,7 +1,8 @@
-"""Routes of profiles and harness revisions, below /v1/runners/."""
+"""Routes of profiles and harness revisions: of the API below /v1/runners/, and of pages."""
 
 from django.urls import path
 
+from profiles import pages
 from profiles.api import HarnessViewSet, ProfileViewSet
 
 api_urlpatterns = [
@@ -18,4 +19,10 @@ api_urlpatterns = [
         "profiles/<prof:profile_id>/harnesses/latest",
         HarnessViewSet.as_view({"get": "latest"}),
     ),
+]
+
+page_urlpatterns = [
+    path("runners", pages.fleet, name="fleet"),
+    path("runners/profiles/<prof:profile_id>", pages.profile, name="profile"),
+    path("runners/profiles/<prof:profile_id>/archive", pages.archive, name="profile_archive"),
 ]

@@ -7,3 +7,8 @@ class SessionsConfig(AppConfig):
     name = "sessions"
     label = "runner_sessions"
     verbose_name = "Runner sessions"
+
+    def ready(self) -> None:
+        from keeptrusts_runners.console import navigation
+
+        navigation.register(navigation.Item("Sessions", "/runners/sessions", order=20))

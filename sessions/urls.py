@@ -1,7 +1,8 @@
-"""Routes of sessions, below /v1/runners/."""
+"""Routes of sessions: of the API below /v1/runners/, and of pages."""
 
 from django.urls import path
 
+from sessions import pages
 from sessions.api import SessionViewSet
 
 _ONE = "sessions/<sess:session_id>"
@@ -19,4 +20,12 @@ api_urlpatterns = [
     path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
+]
+
+page_urlpatterns = [
+    path("runners/sessions", pages.index, name="sessions"),
+    path(f"runners/{_ONE}", pages.detail, name="session"),
+    path(f"runners/{_ONE}/cancel", pages.cancel, name="session_cancel"),
+    path(f"runners/{_ONE}/pause", pages.pause, name="session_pause"),
+    path(f"runners/{_ONE}/resume", pages.resume, name="session_resume"),
 ]
