@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q
 
 from grants import queries
 from grants.ledger import microseconds
@@ -85,7 +84,7 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
     yield layout.ARTIFACTS, _document(ArtifactOut.render_many(artifacts))
     checkpoints = session_queries.checkpoints(session.id).order_by("number")
     yield layout.CHECKPOINTS, _document([_checkpoint(each) for each in checkpoints])
-    yield layout.COMPLETENESS, _document(_completeness(session))
+    yield layout.COMPLETENESS, _document(queries.completeness(session))
 
 
 def _document(content: Any) -> bytes:
@@ -125,19 +124,3 @@ def _transition(row: Transition) -> bytes:
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     """Its digest is the proof; the data itself may be large and stays with the API."""
     return {k: v for k, v in CheckpointOut.render(checkpoint).items() if k != "data"}
-
-
-def _completeness(session: RunnerSession) -> list[dict[str, Any]]:
-    """For each epoch, how many numbered events arrived. No runner can declare a final count yet,
-    so what is missing at the end is unknown, and said to be."""
-    received = (
-        queries.events(session)
-        .filter(Q(lease_epoch__gt=0))
-        .order_by("lease_epoch")
-        .values("lease_epoch")
-        .annotate(received=Count("client_seq"))
-    )
-    return [
-        {"epoch": row["lease_epoch"], "declared": None, "received": row["received"]}
-        for row in received
-    ]

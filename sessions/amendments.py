@@ -20,8 +20,9 @@ from sessions.models import DesiredState, RunnerSession
 from sessions.states import Verb
 
 _OUTCOMES = {"completed": Verb.COMPLETE, "failed": Verb.FAIL}
+_OF_FAILURES = frozenset({"error", "retryable"})
 _PERSONS_ONLY = frozenset({"priority", "deadline_at", "labels"})
-_OF_OUTCOMES = frozenset({"result", "error", "retryable"})
+_OF_OUTCOMES = frozenset({"result", "error", "retryable", "event_count"})
 
 
 def amend(
@@ -58,7 +59,7 @@ def _coherent(fields: Mapping[str, Any]) -> None:
     """Members that belong to an outcome come with one."""
     state = fields.get("state")
     for name in sorted(_OF_OUTCOMES & fields.keys()):
-        if state not in _OUTCOMES or (name != "result" and state != "failed"):
+        if state not in _OUTCOMES or (name in _OF_FAILURES and state != "failed"):
             raise field_error(f"/{name}", "contradiction", f"This does not go with {state}.")
 
 

@@ -192,8 +192,8 @@ class SessionViewSet(ApiViewSet):
     def claim_next(self, request: Request) -> HttpResponse:
         """Claim the next sessions, by priority, then age.
 
-        204 when there are none within `wait_seconds`. A session is handed out only to an executor whose `labels` hold
-        all of the session's.
+        204 when there are none within `wait_seconds`. A session is handed out only to an executor
+        whose `labels` hold all of the session's.
         """
         found = claims.claim_next(_claim_request(self.body()), by=self.principal)
         if not found:

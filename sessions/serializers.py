@@ -114,6 +114,7 @@ class AmendIn(InputShape):
     labels = Labels(required=False)
     priority = Integer(min_value=-1000, max_value=1000, required=False)
     deadline_at = Instant(required=False)
+    event_count = Integer(min_value=0, required=False)
     lease_epoch = Integer(**_LEASE_EPOCH)
 
 
@@ -179,12 +180,17 @@ class SessionDetailOut(SessionOut):
 
     input = serializers.JSONField()
     counts = serializers.SerializerMethodField()
+    completeness = serializers.SerializerMethodField()
     traceparent = serializers.CharField()
     grant_policy_version = serializers.IntegerField()
 
     def get_counts(self, obj: RunnerSession) -> dict[str, int]:
         """events, warnings, errors, artifacts, active_grants"""
         return queries.counts(obj)
+
+    def get_completeness(self, obj: RunnerSession) -> list[dict[str, Any]]:
+        """For each epoch: epoch, declared, received, missing."""
+        return queries.completeness(obj)
 
 
 class ClaimOut(SessionOut):
