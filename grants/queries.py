@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db import connection
+from django.db.models import Count, Min, QuerySet
 
 from grants.completeness import completeness as completeness
-from grants.models import Artifact, Event, LedgerHead, PermissionGrant
+from grants.models import Artifact, Event, Level, PermissionGrant
+from grants.standing import Standing
+from grants.standing import actors_of as actors_of
+from keeptrusts_runners.errors import NotFound
+from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.queries import Actor, actors
 from sessions.models import RunnerSession
+from sessions.states import EXECUTING
+
+# One round trip. Counters of events are kept at ingest; artifacts and grants are few.
+_COUNTS = """
+SELECT h.events, h.warnings, h.errors,
+       (SELECT count(*) FROM runner_artifact a WHERE a.session_id = h.session_id),
+       (SELECT count(*) FROM runner_grant g
+         WHERE g.session_id = h.session_id AND g.state = 'active' AND g.lease_epoch = %(epoch)s
+           AND g.expires_at > clock_timestamp() AND %(lease_ends)s > clock_timestamp())
+  FROM runner_ledger_head h WHERE h.session_id = %(session)s
+"""
+_COUNTED = ("events", "warnings", "errors", "artifacts", "active_grants")
 
 
 def counts(session: RunnerSession) -> dict[str, int]:
-    """What the session has gathered, from counters kept at ingest."""
-    head = LedgerHead.objects.filter(session_id=session.id).first()
-    return {
-        "events": head.events if head else 0,
-        "warnings": head.warnings if head else 0,
-        "errors": head.errors if head else 0,
-        "artifacts": Artifact.objects.filter(session_id=session.id).count(),
-        "active_grants": PermissionGrant.objects.usable().filter(session_id=session.id).count(),
+    """What the session has gathered: events, warnings, errors, artifacts, active_grants."""
+    executing = session.state in EXECUTING
+    given = {
+        "session": session.id,
+        "epoch": session.lease_epoch,
+        "lease_ends": session.lease_expires_at if executing else None,
     }
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, given)
+        row = cursor.fetchone()
+    return dict(zip(_COUNTED, row or (0,) * len(_COUNTED), strict=True))
 
 
 def events(session: RunnerSession) -> QuerySet[Event]:
@@ -40,3 +63,99 @@ def grants_of_organization(organization_id: UUID) -> QuerySet[PermissionGrant]:
     return PermissionGrant.objects.filter(organization_id=organization_id).prefetch_related(
         "decisions"
     )
+
+
+# --- grants, for the pages -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The approvals that an organization is waiting for."""
+
+    count: int
+    oldest_at: datetime | None
+
+
+def waiting(*, by: Principal) -> Waiting:
+    """Served by runner_grant_waiting."""
+    open_requests = PermissionGrant.objects.waiting().filter(organization_id=by.organization_id)
+    found = open_requests.aggregate(count=Count("*"), oldest=Min("requested_at"))
+    return Waiting(found["count"], found["oldest"])
+
+
+def requests(*, by: Principal) -> QuerySet[PermissionGrant]:
+    """What waits for a decision, the first to lapse first."""
+    waiting = PermissionGrant.objects.waiting()
+    return _with_session(waiting, by).order_by("request_lapses_at", "id")
+
+
+def in_force(*, by: Principal) -> QuerySet[PermissionGrant]:
+    """What is active now, the first to end first."""
+    usable = PermissionGrant.objects.usable()
+    return _with_session(usable, by).order_by("expires_at", "id")
+
+
+def _with_session(found: QuerySet[PermissionGrant], by: Principal) -> QuerySet[PermissionGrant]:
+    return (
+        found.filter(organization_id=by.organization_id)
+        .select_related("session__profile")
+        .defer("session__input", "session__metadata", "session__result", "session__grant_policy")
+        .prefetch_related("decisions")
+    )
+
+
+def grant(session_id: UUID, grant_id: UUID, *, by: Principal) -> PermissionGrant:
+    """One grant of one session, with both. Raises NotFound, also for another session's."""
+    named = PermissionGrant.objects.filter(session_id=session_id, id=grant_id)
+    found = _with_session(named, by).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def grants_of(session: RunnerSession, limit: int = 50) -> list[PermissionGrant]:
+    """The newest grants of a session that is already read."""
+    found = list(grants(session.id).order_by("-id")[:limit])
+    for each in found:
+        each.session = session
+    return found
+
+
+def active_grants(session_ids: Iterable[UUID]) -> Mapping[UUID, int]:
+    """How many usable grants each of these sessions has; those without are left out."""
+    found = (
+        PermissionGrant.objects.usable()
+        .filter(session_id__in=list(session_ids))
+        .order_by()
+        .values_list("session_id")
+        .annotate(count=Count("*"))
+    )
+    return dict(found)
+
+
+def standings(
+    found: Iterable[PermissionGrant],
+    *,
+    by: Principal,
+    now: datetime,
+    known: Mapping[str, Actor] | None = None,
+) -> list[Standing]:
+    """These grants as this person sees them; `known` spares the look-up of names."""
+    found = list(found)
+    named = actors(actors_of(found)) if known is None else known
+    return [Standing(each, each.session, by, now, named) for each in found]
+
+
+# --- events, for the pages -------------------------------------------------------------------
+
+ERRORS = (Level.ERROR.value, Level.CRITICAL.value)
+
+
+def last_events(session: RunnerSession, limit: int) -> list[Event]:
+    """In order."""
+    return list(events(session).order_by("-seq")[:limit])[::-1]
+
+
+def last_errors(session: RunnerSession, limit: int) -> list[Event]:
+    """In order. Served by runner_event_level."""
+    return list(events(session).filter(level__in=ERRORS).order_by("-seq")[:limit])[::-1]
