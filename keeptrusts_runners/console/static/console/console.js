@@ -128,13 +128,22 @@ const address = (element) => element.dataset.refresh || location.pathname + loca
 const interval = () =>
   Math.min(...fragments().map((element) => Number(element.dataset.every) || 15)) * 1000;
 
+// Has the reader changed this field, and not sent it yet?
+function edited(field) {
+  if (!field.matches("select")) return field.value !== field.defaultValue;
+  const drawn = [...field.options].findIndex((option) => option.defaultSelected);
+  return field.selectedIndex !== Math.max(drawn, 0);
+}
+
 // What the reader is in the middle of stays as it is.
 function inUse(element) {
   const active = document.activeElement;
   const typing = active?.matches("input, select, textarea") && element.contains(active);
   const selection = getSelection();
   const selecting = selection.type === "Range" && selection.containsNode(element, true);
-  return typing || selecting || element.querySelector("input:checked[data-select]") !== null;
+  const fields = all("textarea, select, input:not([type=hidden])", element);
+  const chosen = element.querySelector("input:checked[data-select]") !== null;
+  return typing || selecting || chosen || fields.some(edited);
 }
 
 // Two answers are the same if only the words of ticking clocks and the form tokens differ.
