@@ -45,13 +45,13 @@ def request(
     """Ask for a grant, or issue one where the policy lets this principal do so.
 
     `fields`: operation, resource, constraints, reason, ttl_seconds. Raises Invalid for a ttl over
-    the rule's maximum, StateConflict for an ended session, and as claims.require_lease does.
+    the rule's maximum, StateConflict for a session that ends, and as claims.require_lease does.
     """
     session = transitions.lock(session_id, by=by)
-    if session.is_final:
-        raise Conflict("The session has ended.", current_state=session.state)
     if by.is_executor:
         claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    if session.is_final or session.state == State.CANCELLING:
+        raise Conflict("The session is ending or over.", current_state=session.state)
     terms = policy.terms(session, fields, by=by)
     now = clock.now()
     grant = PermissionGrant(
