@@ -1,19 +1,17 @@
-"""The processes of a demo: the server with its maintenance loop, and the reference runner."""
+"""The processes of a demo: the server, the maintenance loop, and the reference runner."""
 
 from __future__ import annotations
 
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from django.core.management.base import CommandError
 
 from keeptrusts_runners.demonstration.stage import Stage
-from keeptrusts_runners.management.processes import Child, address, is_free, manage
+from keeptrusts_runners.management.processes import Child, Kept, address, is_free, manage
 
 START_SECONDS = 60
 
@@ -27,26 +25,52 @@ def free_bind(bind: str) -> str:
     raise CommandError(f"No port from {port} to {port + 49} is free on {host}.")
 
 
-@contextmanager
-def server(bind: str, logs: Path) -> Iterator[str]:
-    """A running server and maintenance loop; yields its address when it is ready."""
-    log = logs / "server.log"
-    with Child(manage("serve", "--bind", bind, "--maintain"), log) as child:
-        url = f"http://{bind}"
-        _wait_until_ready(url, child, log)
-        yield url
+class Server:
+    """The server's process: started at once, ready later."""
+
+    def __init__(self, bind: str, logs: Path) -> None:
+        self.url = f"http://{_reachable(bind)}"
+        self._log = logs / "server.log"
+        self._child = Child(manage("serve", "--bind", bind), self._log)
+
+    def __enter__(self) -> Self:
+        self._child.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._child.__exit__(*error)
+
+    def has_ended(self) -> bool:
+        return self._child.has_ended()
+
+    def wait_until_ready(self) -> None:
+        """Raises CommandError when it does not come up."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not self.has_ended():
+            if _is_ready(self.url):
+                return
+            time.sleep(0.05)
+        raise CommandError(f"The server did not come up; {self._log} says why.")
 
 
-def _wait_until_ready(url: str, child: Child, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and not child.has_ended():
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise CommandError(f"The server did not come up; {log} says why.")
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _reachable(bind: str) -> str:
+    """Where to speak to what listens on every address."""
+    host, port = address(bind)
+    everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  (read, not listened on)
+    return f"{everywhere.get(host, host)}:{port}"
+
+
+def maintenance(logs: Path) -> Kept:
+    """The loop that expires what is overdue."""
+    return Kept(manage("maintain"), logs / "maintenance.log")
 
 
 def runner(stage: Stage, url: str, profiles: list[str], slots: int, logs: Path) -> Child:

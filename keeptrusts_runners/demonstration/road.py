@@ -83,7 +83,7 @@ class Road:
             for event in self.operator.pages(f"{path}/events", after_seq=str(seq)):
                 seq = event["seq"]
                 self._hear(path, event)
-            session = self.operator.call("GET", path)
+            session: dict[str, Any] = self.operator.call("GET", path)
             self.bar.show(session["progress"])
             if session["state"] in _FINAL and seq >= session["counts"]["events"]:
                 return session

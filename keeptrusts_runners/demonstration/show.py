@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,16 +38,16 @@ class Show:
         self._tasks = itertools.count(1)
         self._tokens_written = float("-inf")
 
-    def run(self, stop: threading.Event, tokens_file: Path, alive: Callable[[], bool]) -> None:
-        """Until `stop` is set, or a process of the demo has ended."""
-        while not stop.is_set() and alive():
+    def run(self, tokens_file: Path, alive: Callable[[], bool]) -> None:
+        """As long as the processes of the demo are `alive`."""
+        while alive():
             try:
                 if time.monotonic() - self._tokens_written > TOKENS_SECONDS:
                     self.write_tokens(tokens_file)
                 self.turn()
             except (ApiError, Unreachable) as error:
                 log.warning("demo.turn_failed", reason=str(error))
-            stop.wait(TURN_SECONDS)
+            time.sleep(TURN_SECONDS)
 
     def turn(self) -> None:
         if not self._some("patient-work", _WAITING_OR_RUNNING):
@@ -62,24 +61,29 @@ class Show:
                     "reason": "Publish the release that passed its checks",
                 },
             )
-        if not self._some("reporting", "failed", minutes=5):
+        if not self._some("reporting", f"{_WAITING_OR_RUNNING},failed", minutes=5):
             self._dispatch("reporting", {"source": "ledger-export"})
         if not self._some("patient-work", "cancelled,cancelling", minutes=5):
             session = self._dispatch("patient-work", {"seconds": 600})
             path = f"/v1/runners/sessions/{session['id']}/cancel"
             self.operator.call("POST", path, {"reason": "Superseded by a newer task"})
-        if not self._some("artifact-collection", _WAITING_OR_RUNNING):
-            if not self._some("artifact-collection", "completed", minutes=2):
-                self._dispatch(
-                    "artifact-collection",
-                    {
-                        "job": "collect-artifacts",
-                        "root": str(env.BASE_DIR),
-                        "checkpoint_every": 50,
-                        "pause_ms": 20,
-                    },
-                )
+        if not (
+            self._some("artifact-collection", _WAITING_OR_RUNNING)
+            or self._some("artifact-collection", "completed", minutes=2)
+        ):
+            self._collect()
         self._approve_collections()
+
+    def _collect(self) -> None:
+        self._dispatch(
+            "artifact-collection",
+            {
+                "job": "collect-artifacts",
+                "root": str(env.BASE_DIR),
+                "checkpoint_every": 50,
+                "pause_ms": 20,
+            },
+        )
 
     def _some(self, profile: str, states: str, minutes: int | None = None) -> bool:
         query = {"profile_id": self.profiles[profile], "state": states, "limit": "1"}

@@ -74,7 +74,7 @@ PROFILES: dict[str, tuple[dict[str, Any], str | None]] = {
     ),
     "hands-on": (
         {
-            "description": "For your own first requests: the demo's runner takes nothing from here.",
+            "description": "For your own first requests: the demo's runner leaves it alone.",
             "execution_target": "runner",
         },
         None,

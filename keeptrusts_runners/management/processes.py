@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Self
 
@@ -46,18 +46,18 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-@contextmanager
-def until_stopped() -> Iterator[None]:
+class UntilStopped:
     """SIGTERM and Ctrl-C leave the block, through every `with` inside it, and end it quietly."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
+
+    def __enter__(self) -> Self:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        self._before = {n: signal.signal(n, signal.default_int_handler) for n in numbers}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        return kind is KeyboardInterrupt
 
 
 class Child:
@@ -117,8 +117,8 @@ def _dies_with(parent: int) -> Callable[[], None]:
 class Kept:
     """A child process that is started again whenever it ends, until the block is left."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
+    def __init__(self, command: Sequence[str], log: Path | None = None) -> None:
+        self._command, self._log = command, log
         self._leaving = threading.Event()
         # One thread for all of them: a child lives no longer than the thread that started it.
         self._thread = threading.Thread(target=self._keep, name="child", daemon=True)
@@ -133,7 +133,7 @@ class Kept:
 
     def _keep(self) -> None:
         while not self._leaving.is_set():
-            with Child(self._command) as child:
+            with Child(self._command, self._log) as child:
                 while not child.has_ended() and not self._leaving.wait(0.2):
                     pass
             if not self._leaving.wait(RESTART_SECONDS):

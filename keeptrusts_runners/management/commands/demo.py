@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from keeptrusts_runners.demonstration import cast, stage
 from keeptrusts_runners.demonstration.road import Road
 from keeptrusts_runners.demonstration.show import Show
 from keeptrusts_runners.demonstration.stage import Stage
 from keeptrusts_runners.identity.scopes import Role
+from keeptrusts_runners.management.processes import UntilStopped
+
+INTERRUPTED = 130
 
 WELCOME = """
 Keeptrusts Runners is running.
@@ -37,7 +38,8 @@ Try the API by hand, in another terminal:
   # dispatch
   SESSION_ID=$(curl -s $KEEPTRUSTS_URL/v1/runners/sessions \\
     -H "Authorization: Bearer $OPERATOR_TOKEN" -H "Content-Type: application/json" \\
-    -d '{{"profile_id": "'$PROFILE_ID'", "task_id": "task_456", "input": {{"job": "collect-artifacts"}}}}' \\
+    -d '{{"profile_id": "'$PROFILE_ID'", "task_id": "task_456",
+         "input": {{"job": "collect-artifacts"}}}}' \\
     | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])'); echo $SESSION_ID
 
   # claim
@@ -71,44 +73,53 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Ctrl-C and a polite kill take the same way out, through every `with`.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with UntilStopped():
+            sys.exit(self._run(options))
+        self.stdout.write("\nStopped.")
+        if options["once"]:
+            sys.exit(INTERRUPTED)
+
+    def _run(self, options: dict[str, Any]) -> int:
         data_dir = settings.ENVIRONMENT.data_dir
-        logs = data_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        call_command("migrate", verbosity=0)
-        here = stage.set_up(data_dir)
+        logs = _directory(data_dir / "logs")
         bind = cast.free_bind(options["bind"])
         if bind != options["bind"]:
             self.stdout.write(f"{options['bind']} is taken; using {bind}.")
-        try:
-            with cast.server(bind, logs) as url:
-                profiles = stage.publish(here.client(url, Role.ADMIN))
-                if options["once"]:
-                    sys.exit(self._once(here, url, profiles, data_dir, logs))
-                self._show(here, url, profiles, data_dir, logs)
-        except KeyboardInterrupt:
-            self.stdout.write("\nStopped.")
+        with cast.Server(bind, logs) as server:
+            # While it starts; it is not ready before the tables are there.
+            call_command("migrate", verbosity=0)
+            here = stage.set_up(data_dir)
+            server.wait_until_ready()
+            with cast.maintenance(logs):
+                profiles = stage.publish(here.client(server.url, Role.ADMIN))
+                show = self._once if options["once"] else self._show
+                return show(here, server, profiles, logs)
 
-    def _once(
-        self, here: Stage, url: str, profiles: dict[str, str], data_dir: Path, logs: Path
-    ) -> int:
+    def _once(self, here: Stage, server: cast.Server, profiles: dict[str, str], logs: Path) -> int:
         served = profiles["artifact-collection"]
-        with cast.runner(here, url, [served], 1, logs):
-            return Road(here, url, sys.stdout).walk(served, data_dir / "evidence")
+        with cast.runner(here, server.url, [served], 1, logs):
+            evidence = settings.ENVIRONMENT.data_dir / "evidence"
+            return Road(here, server.url, sys.stdout).walk(served, evidence)
 
-    def _show(
-        self, here: Stage, url: str, profiles: dict[str, str], data_dir: Path, logs: Path
-    ) -> None:
+    def _show(self, here: Stage, server: cast.Server, profiles: dict[str, str], logs: Path) -> int:
         served = [profile for name, profile in profiles.items() if name != "hands-on"]
-        show = Show(here, url, profiles)
-        tokens_file = data_dir / "demo.env"
+        show = Show(here, server.url, profiles)
+        tokens_file = settings.ENVIRONMENT.data_dir / "demo.env"
         show.write_tokens(tokens_file)
-        with cast.runner(here, url, served, 5, logs) as runner:
-            self.stdout.write(_welcome(here, url, tokens_file, logs))
+        with cast.runner(here, server.url, served, 5, logs) as runner:
+            self.stdout.write(_welcome(here, server.url, tokens_file, logs))
             self.stdout.flush()
-            show.run(threading.Event(), tokens_file, lambda: not runner.has_ended())
-            self.stdout.write(f"The runner has ended; {logs / 'runner.log'} says why.")
+            show.run(tokens_file, lambda: not (runner.has_ended() or server.has_ended()))
+            ended = "server" if server.has_ended() else "runner"
+            raise CommandError(f"The {ended} has ended; {logs / ended}.log says why.")
+
+
+def _directory(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"Cannot make {path}: {error.strerror}.") from None
+    return path
 
 
 def _welcome(here: Stage, url: str, tokens_file: Path, logs: Path) -> str:

@@ -15,7 +15,7 @@ from django.db import connections
 from grants import bundle
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
-from keeptrusts_runners.management.processes import Kept, address, is_free, manage, until_stopped
+from keeptrusts_runners.management.processes import Kept, UntilStopped, address, is_free, manage
 
 # How long requests in progress may go on after SIGTERM; shorter than what the demo waits for us.
 FINISH_SECONDS = 5
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped():
+        with UntilStopped():
             self._serve(options)
 
     def _serve(self, options: dict[str, Any]) -> None:
