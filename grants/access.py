@@ -233,7 +233,9 @@ def revoke(
     check(grant)
     if grant.state in OPEN_GRANT_STATES:
         now = clock.now()
-        record = _end(grant, GrantState.REVOKED, reason or "revoked", by, session, now)
+        record = _run_out(grant, session, by, now) or _end(
+            grant, GrantState.REVOKED, reason or "revoked", by, session, now
+        )
         grant.save()
         ledger.append({session.id: [record]})
     return grant
@@ -307,6 +309,8 @@ def _followed(grant: PermissionGrant, change: Change) -> Record | None:
         return _activate(grant, change.session, change.by, change.at)
     if change.target not in FINAL and grant.lease_epoch is None:
         return None
+    if record := _run_out(grant, change.session, change.by, change.at):
+        return record
     reason = "session_ended" if change.target in FINAL else f"session_{change.target.value}"
     if change.target is State.PENDING:
         reason = "lease_ended"
@@ -345,12 +349,20 @@ def run_once() -> Counter[str]:
 def _lapse(session_id: UUID, grant_id: UUID, by: Principal) -> str:
     session = transitions.lock(session_id, by=by)
     grant = held(session, grant_id)
-    state = current_state(grant, clock.now())
-    if state != grant.state:
-        record = _end(grant, GrantState(state), state, by, session, clock.now())
+    if record := _run_out(grant, session, by, clock.now()):
         grant.save()
         ledger.append({session.id: [record]})
-    return state
+    return grant.state
+
+
+def _run_out(
+    grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
+) -> Record | None:
+    """The end by the clock, where that has come and is not written down yet. Whatever else ends
+    a grant asks this first, so that how it ended does not depend on who came by when. Sets
+    columns only."""
+    state = current_state(grant, now)
+    return None if state == grant.state else _end(grant, GrantState(state), state, by, session, now)
 
 
 def current_state(grant: PermissionGrant, now: datetime) -> str:
