@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -193,7 +193,8 @@ def _occurred_at(value: Any, now: datetime) -> datetime | None:
     try:
         if not isinstance(value, str) or not _INSTANT.fullmatch(value):
             raise ValueError
-        instant = datetime.fromisoformat(value.upper())
+        # Beyond the first and the last year UTC has no name for it.
+        instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
         ahead = instant > now + MAX_AHEAD
     except (ValueError, OverflowError):
         raise RefusalError(
