@@ -26,13 +26,19 @@ _HANDLER = ClientHandler(enforce_csrf_checks=False)
 PASSWORD = "correct-horse-battery"
 
 
+def client() -> Client:
+    """A browser of its own, without cookies yet."""
+    made = Client(raise_request_exception=False)
+    made.handler = _HANDLER
+    return made
+
+
 class Api:
     """A bearer's view of /v1. `api.get("/runners/sessions")` → a Django test response."""
 
     def __init__(self, token: str | None = None) -> None:
         self.token = token
-        self._client = Client(raise_request_exception=False)
-        self._client.handler = _HANDLER
+        self._client = client()
 
     def request(
         self, method: str, path: str, body: Any = None, raw: bytes | None = None, **headers: str

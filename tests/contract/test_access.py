@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import tokens
@@ -18,7 +17,7 @@ from tests import factories
 from tests.contract import bearers
 from tests.contract.calls import call, content, problem, session_token
 from tests.contract.routes import SCOPES_OF_ROLE, TABLE, Objects, Route
-from tests.people import Api, Org, token_of
+from tests.people import Api, Org, client, token_of
 
 every_route = pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
 
@@ -116,16 +115,16 @@ def test_other_ways_to_bear_a_token_are_none(
         assert call(Api(), route, objects, Authorization=header).status_code == 401
     joint = "&" if "?" in route.address(objects) else "?"
     path = f"/v1{route.address(objects)}{joint}access_token={good}"
-    assert Client().generic(route.method, path).status_code == 401
+    assert client().generic(route.method, path).status_code == 401
 
 
 @every_route
 def test_a_browser_cookie_is_no_token(route: Route, org: Org, prepared: dict[str, Objects]) -> None:
     objects = objects_of(route, org, prepared)
-    client = Client()
-    client.force_login(org.admin.user)
-    assert client.cookies[settings.SESSION_COOKIE_NAME].value
-    answer = client.generic(route.method, f"/v1{route.address(objects)}")
+    browser = client()
+    browser.force_login(org.admin.user)
+    assert browser.cookies[settings.SESSION_COOKIE_NAME].value
+    answer = browser.generic(route.method, f"/v1{route.address(objects)}")
     problem(answer, 401, "not_authenticated")
     assert not answer.cookies
 
