@@ -17,6 +17,7 @@ from keeptrusts_runners.errors import (
     Conflict,
     NotLeaseHolder,
     ProfileArchived,
+    field_error,
     unknown_reference,
 )
 from keeptrusts_runners.identity.principal import Principal
@@ -31,6 +32,7 @@ QUEUE_TIMEOUT = timedelta(hours=24)
 RUN_TIMEOUT = timedelta(hours=24)
 PAUSE_TIMEOUT = timedelta(days=7)
 CANCEL_TIMEOUT = timedelta(seconds=60)
+MAX_AHEAD = timedelta(days=366)
 
 
 def dispatch(fields: Mapping[str, Any], *, by: Principal) -> RunnerSession:
@@ -59,11 +61,18 @@ def dispatch(fields: Mapping[str, Any], *, by: Principal) -> RunnerSession:
         updated_at=now,
         **fields,
     )
+    _foreseeable("/not_before", session.not_before, now)
     session.deadline_at = _queue_deadline(session, now)
     session.save(force_insert=True)
     data = _dispatch_record(session, profile, harness)
     transitions.record([Change(session, Verb.DISPATCH, None, State.PENDING, by, now, data=data)])
     return session
+
+
+def _foreseeable(pointer: str, instant: datetime | None, now: datetime) -> None:
+    """What lies centuries ahead is a mistake, and would never come to an end by itself."""
+    if instant is not None and instant > now + MAX_AHEAD:
+        raise field_error(pointer, "too_far_ahead", f"At most {MAX_AHEAD.days} days ahead.")
 
 
 def _dispatchable(profile_id: UUID, by: Principal) -> RunnerProfile:
@@ -236,6 +245,7 @@ def amend(session: RunnerSession, fields: Mapping[str, Any], *, now: datetime) -
     if not values:
         return session
     if "deadline_at" in values:
+        _foreseeable("/deadline_at", values["deadline_at"], now)
         values |= _moved_deadline(session, values["deadline_at"])
     values |= {"version": session.version + 1, "updated_at": now}
     RunnerSession.objects.filter(id=session.id).update(**values)

@@ -102,6 +102,20 @@ def test_a_dispatch_to_nowhere_is_refused_and_stores_nothing(org: Org) -> None:
     assert org.viewer.api.get("/runners/sessions").json()["items"] == []
 
 
+@pytest.mark.parametrize("year", [2190, 9999])
+def test_what_would_begin_or_end_centuries_ahead_is_refused(org: Org, year: int) -> None:
+    far = f"{year}-12-31T23:59:59Z"
+    profile_id = ids.encode("prof", factories.profile(org).id)
+    body = {"profile_id": profile_id, "task_id": "t", "not_before": far}
+    session = factories.running(org)
+    for answer, pointer in (
+        (org.operator.api.post("/runners/sessions", body), "/not_before"),
+        (org.operator.api.patch(path(session), {"deadline_at": far}), "/deadline_at"),
+    ):
+        assert answer.status_code == 422, answer.content
+        assert answer.json()["errors"][0]["pointer"] == pointer
+
+
 def test_an_archived_profile_takes_no_dispatch_but_what_is_pending_still_runs(org: Org) -> None:
     profile = factories.profile(org)
     session = factories.pending(org, profile)
