@@ -142,10 +142,11 @@ class WaitingRoom:
         try:
             offers = await loop.run_in_executor(self._looker, queue.offers, organization_id, wanted)
         except Exception as error:
-            # Whatever it is, the next look is two seconds away.
+            # Whatever it is, this must go on looking: the next time is two seconds away.
             log.warning("live.look_failed", reason=str(error).strip())
             return
-        asleep = [w for w in self._waiting.get(organization_id, ()) if not w.awake.is_set()]
+        waiting = self._waiting.get(organization_id, ())
+        asleep = [waiter for waiter in waiting if not waiter.awake.is_set()]
         for offer in offers:
             first = next((waiter for waiter in asleep if waiter.could_take(offer)), None)
             if first is not None:

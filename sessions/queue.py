@@ -78,13 +78,15 @@ def offers(organization_id: UUID, most: int) -> list[Offer]:
     with organization_scope(organization_id):
         free = _counted(_limited_profiles(organization_id, []))
         given = {"organization": organization_id, "saturated": _saturated(free), "most": most}
-        return [Offer(*row) for row in _rows(_OFFERS, given)]
+        # Django has the driver hand out jsonb as text.
+        return [Offer(row[0], json.loads(row[1])) for row in _rows(_OFFERS, given)]
 
 
-def _rows(statement: str, given: Mapping[str, Any]) -> list[Any]:
+def _rows(statement: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, given)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 # --- limits ----------------------------------------------------------------------------------
