@@ -1,0 +1,136 @@
+"""The product as a process of its own, on the databases and with the keys of this test run.
+
+For tests that need real HTTP. A folder's conftest imports the fixture `live_url`; with people and
+machines of tests.people, whose tokens are good there too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from keeptrusts_runners import env
+
+START_SECONDS = 90
+STOP_SECONDS = 20
+_pause = threading.Event()
+
+_URLS = {
+    "default": "DATABASE_URL",
+    "migrate": "DATABASE_MIGRATE_URL",
+    "maintain": "DATABASE_MAINTAIN_URL",
+    "forensics": "DATABASE_FORENSICS_URL",
+}
+
+
+@pytest.fixture(scope="session")
+def live_url(django_db_setup: None) -> Iterator[str]:
+    """The address of a running server."""
+    with serving() as url:
+        yield url
+
+
+def environment() -> dict[str, str]:
+    """With these variables a command of the product works on this worker's database."""
+    return os.environ | {
+        **{variable: _database_url(alias) for alias, variable in _URLS.items()},
+        "KEEPTRUSTS_DATA_DIR": str(settings.ENVIRONMENT.data_dir),
+        "KEEPTRUSTS_TOKEN_KEY_FILE": str(settings.TOKEN_KEY_FILE),
+        "KEEPTRUSTS_EVIDENCE_KEY_FILE": str(settings.EVIDENCE_KEY_FILE),
+        "KEEPTRUSTS_ARTIFACTS_DIR": str(settings.ARTIFACTS_DIR),
+        # Tokens name their issuer by it: those made in the tests' own process stay good.
+        "KEEPTRUSTS_PUBLIC_URL": settings.PUBLIC_URL,
+        "DJANGO_SETTINGS_MODULE": "keeptrusts_runners.settings",
+    }
+
+
+def _database_url(alias: str) -> str:
+    known = connections[alias].settings_dict
+    parameters = {
+        "dbname": known["NAME"],
+        "user": known["USER"],
+        "password": known["PASSWORD"],
+        "host": known["HOST"],
+        "port": known["PORT"],
+        "options": known["OPTIONS"].get("options"),
+    }
+    given = {name: value for name, value in parameters.items() if value}
+    return f"postgresql:///?{urlencode(given, quote_via=quote)}"
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The ASGI application on a free port of the loopback, until the block is left.
+
+    The server inherits a socket that listens already: nobody can take the port in between, and
+    the first request waits in its backlog instead of being tried again and again.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryFile() as log:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        process = _start(listening, log)
+        listening.close()
+        try:
+            _require_ready(url, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _start(listening: socket.socket, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    descriptor = listening.fileno()
+    command = [sys.executable, "-m", "uvicorn", "keeptrusts_runners.asgi:application"]
+    return subprocess.Popen(
+        [*command, "--fd", str(descriptor), "--no-access-log", "--timeout-graceful-shutdown", "5"],
+        cwd=env.BASE_DIR,
+        env=environment(),
+        pass_fds=[descriptor],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _require_ready(url: str, log: IO[bytes]) -> None:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=START_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        said: Any = error.read()
+    except OSError as error:
+        said = error
+    log.seek(0)
+    pytest.fail(f"the server is not ready: {said!r}\n{log.read().decode(errors='replace')}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what another process does; fails the test when it does not."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not happen in time"
+        _pause.wait(0.05)
