@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,11 @@ class Draft:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
+    @property
+    def sha256(self) -> str:
+        """Of what has been written until now."""
+        return self._hash.hexdigest()
+
     def write(self, chunk: bytes) -> None:
         """Raises PayloadTooLarge, InsufficientStorage."""
         assert self._file is not None
@@ -80,7 +85,7 @@ class Draft:
         """Make it durable under its digest."""
         assert self._file is not None
         assert self._path is not None
-        blob = Blob(self._hash.hexdigest(), self.size_bytes)
+        blob = Blob(self.sha256, self.size_bytes)
         place = path_of(self._organization_id, blob.sha256)
         with _space():
             self._file.flush()
@@ -116,21 +121,22 @@ def path_of(organization_id: UUID, sha256: str) -> Path:
     return Path(settings.ARTIFACTS_DIR) / organization_id.hex / sha256[:2] / sha256
 
 
-def receive(organization_id: UUID, chunks: Iterable[bytes], max_bytes: int) -> Blob:
-    """Store a stream. Raises PayloadTooLarge, InsufficientStorage; then nothing was kept."""
-    with Draft(organization_id, max_bytes) as draft:
-        for chunk in chunks:
-            draft.write(chunk)
-        return draft.store()
-
-
-def read(organization_id: UUID, sha256: str) -> Iterator[bytes]:
-    """The bytes of a blob, in chunks. Raises FileNotFoundError."""
+def read(
+    organization_id: UUID, sha256: str, start: int = 0, length: int | None = None
+) -> Iterator[bytes]:
+    """The bytes of a blob, or `length` of them from `start`, in chunks. Raises
+    FileNotFoundError."""
     file = path_of(organization_id, sha256).open("rb")
 
     def chunks() -> Iterator[bytes]:
+        left = length
         with file:
-            while chunk := file.read(CHUNK_BYTES):
+            file.seek(start)
+            while left != 0:
+                chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+                if not chunk:
+                    return
+                left = None if left is None else left - len(chunk)
                 yield chunk
 
     return chunks()

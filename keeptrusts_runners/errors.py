@@ -282,6 +282,12 @@ class UnsupportedMediaType(DomainError):
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
 
 
+class RangeNotSatisfiable(DomainError):
+    """There are no such bytes; `size_bytes` says how many there are."""
+
+    code, status, title = "range_not_satisfiable", 416, "Range not satisfiable"
+
+
 class Invalid(DomainError):
     """Some values cannot be accepted; `errors` names each field."""
 

@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
-from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import FileUploadHandler, StopUpload
-from django.http import FileResponse, HttpRequest, HttpResponse
-from django.http.multipartparser import MultiPartParserError
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from grants import artifacts, queries, storage
+from grants.api import uploads
 from grants.artifacts import Description
 from grants.filters import ArtifactFilters
 from grants.models import Artifact
 from grants.serializers import ArtifactOut
 from grants.storage import Blob, Draft
-from keeptrusts_runners.api import body, etag
+from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     DigestMismatch,
-    DomainError,
+    IdempotencyKeyReused,
     InsufficientStorage,
+    Invalid,
     LeaseEpochRequired,
     LeaseLost,
     LengthRequired,
     LimitReached,
-    Malformed,
     NotFound,
     NotLeased,
     NotLeaseHolder,
-    field_error,
+    PayloadTooLarge,
+    RangeNotSatisfiable,
+    RequestInFlight,
+    UnsupportedMediaType,
 )
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 
-MULTIPART = "multipart/form-data"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):")
+OCTETS = "application/octet-stream"
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "contentMediaType": OCTETS},
+        "name": {"type": "string", "minLength": 1, "maxLength": 255},
+        "kind": {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,63}$"},
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+    "additionalProperties": False,
+}
 
 
 class ArtifactViewSet(ApiViewSet):
@@ -65,7 +73,10 @@ class ArtifactViewSet(ApiViewSet):
     non_atomic_actions: ClassVar = frozenset({"create"})
     outputs: ClassVar = dict.fromkeys(("list", "create", "retrieve"), ArtifactOut)
     filters: ClassVar = {"list": ArtifactFilters}
-    media_types: ClassVar = {"content": ("application/octet-stream",)}
+    media_types: ClassVar = {"content": (OCTETS,)}
+    statuses: ClassVar = {"content": (200, 206)}
+    tagged_actions: ClassVar = frozenset({"retrieve", "content"})
+    bodies: ClassVar = {"create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}}}
     parameters: ClassVar = {
         "create": {
             "name": {"type": "string", "maxLength": 255},
@@ -73,7 +84,12 @@ class ArtifactViewSet(ApiViewSet):
             "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "Content-Digest": {"in": "header", "type": "string"},
             "Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1},
-        }
+            "Idempotency-Key": {"in": "header", "type": "string", "maxLength": 255},
+        },
+        "content": {
+            "Range": {"in": "header", "type": "string"},
+            "If-Range": {"in": "header", "type": "string"},
+        },
     }
     refuses: ClassVar = {
         "create": (
@@ -84,8 +100,14 @@ class ArtifactViewSet(ApiViewSet):
             LimitReached,
             LengthRequired,
             DigestMismatch,
+            PayloadTooLarge,
             InsufficientStorage,
-        )
+            RequestInFlight,
+            IdempotencyKeyReused,
+            Invalid,
+            UnsupportedMediaType,
+        ),
+        "content": (RangeNotSatisfiable,),
     }
 
     def list(self, request: Request, session_id: UUID) -> HttpResponse:
@@ -98,14 +120,15 @@ class ArtifactViewSet(ApiViewSet):
         """Upload an artifact.
 
         As `multipart/form-data` (`file`, `name`, `kind`), or as the raw body with `?name=&kind=`
-        and its media type as Content-Type. A digest in `Content-Digest` or `?sha256=` is checked.
+        and its media type as Content-Type. A digest in `Content-Digest` or `sha256` is checked.
         An artifact is visible only when it is whole.
         """
         epoch = named_epoch(request)
         with self.organization_scope():
             room = artifacts.room(session_id, by=self.principal, lease_epoch=epoch)
-        description, blob = self._receive(room)
-        self._check_digest(request, blob)
+        with Draft(self.organization_id, room) as draft:
+            description = uploads.receive(request._request, draft)
+            blob = draft.store()
         with self.organization_scope():
             return self._seal(session_id, blob, description, epoch)
 
@@ -126,175 +149,74 @@ class ArtifactViewSet(ApiViewSet):
             attempt.record(digest, answer)
         return answer
 
-    def _receive(self, room: int) -> tuple[Description, Blob]:
-        request = self.request._request
-        if body.content_type(request) == MULTIPART:
-            return _receive_form(request, self.organization_id, room)
-        body.require_length(request)
-        description = artifacts.describe(
-            _parameter(request, "name"),
-            request.GET.get("kind", "file"),
-            request.META.get("CONTENT_TYPE") or "",
-        )
-        announced = int(request.META.get("CONTENT_LENGTH") or 0)
-        blob = storage.receive(self.organization_id, _chunks(request), room)
-        if blob.size_bytes != announced:
-            raise Malformed("The body ended before its announced length.")
-        return description, blob
-
-    def _check_digest(self, request: Request, blob: Blob) -> None:
-        for announced in (_content_digest(request), _sha256_parameter(request)):
-            if announced is not None and announced != blob.sha256:
-                raise DigestMismatch(received=blob.sha256, announced=announced)
-
     def retrieve(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Get one artifact's description."""
         found = self._artifact(session_id, artifact_id)
-        return self.answer(ArtifactOut.render(found), tag=etag.strong(found.id, 1))
+        return self.answer(ArtifactOut.render(found), tag=etag.strong(found.id, found.status))
 
     def content(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponseBase:
-        """Download an artifact's bytes."""
-        return download(self._artifact(session_id, artifact_id))
+        """Download an artifact's bytes, or one range of them."""
+        return download(self._artifact(session_id, artifact_id), request._request)
 
     def _artifact(self, session_id: UUID, artifact_id: UUID) -> Artifact:
         session_queries.session(session_id, by=self.principal)
         return artifacts.artifact(session_id, artifact_id)
 
 
-def download(artifact: Artifact) -> FileResponse:
-    """The bytes as an attachment that no browser will render. Raises NotFound when gone."""
+# --- downloads -------------------------------------------------------------------------------
+
+
+def download(artifact: Artifact, request: HttpRequest | None = None) -> HttpResponseBase:
+    """The bytes as an attachment that no browser will render; with a request, the part of them
+    that it asks for. Raises NotFound when they are gone, RangeNotSatisfiable."""
+    headers = {
+        "ETag": f'"{artifact.sha256}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    if request is not None and etag.is_unchanged(request, headers["ETag"]):
+        return HttpResponseNotModified(headers=headers)
+    part = _asked_range(request, artifact, headers["ETag"]) if request is not None else None
+    start, end = part or (0, artifact.size_bytes)
     try:
-        chunks = storage.read(artifact.organization_id, artifact.sha256)
+        chunks = storage.read(artifact.organization_id, artifact.sha256, start, end - start)
     except FileNotFoundError:
         raise NotFound("The artifact's bytes are gone.") from None
     response = FileResponse(
         chunks,
+        status=206 if part else 200,
         as_attachment=True,
-        filename=artifact.name,
-        content_type="application/octet-stream",
+        filename=_file_name(artifact.name),
+        content_type=OCTETS,
+        headers=headers,
     )
-    response["Content-Length"] = str(artifact.size_bytes)
-    response["ETag"] = f'"{artifact.sha256}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    response["Content-Length"] = str(end - start)
+    if part:
+        response["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size_bytes}"
     return response
 
 
-# --- reading what was sent -------------------------------------------------------------------
+def _file_name(name: str) -> str:
+    """The last part of the name: what is saved is a file, whatever tree it came from."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return last if last.strip(". ") else "artifact"
 
 
-def _parameter(request: HttpRequest, name: str) -> str:
-    value = request.GET.get(name)
-    if value is None:
-        raise field_error(f"/{name}", "required", f"Name it: ?{name}=… beside a raw body.")
-    return value
-
-
-def _chunks(request: HttpRequest) -> Iterator[bytes]:
-    try:
-        while chunk := request.read(storage.CHUNK_BYTES):
-            yield chunk
-    except OSError as error:
-        raise Malformed("The upload was cut.") from error
-
-
-def _content_digest(request: Request) -> str | None:
-    header = request.META.get("HTTP_CONTENT_DIGEST")
-    if header is None:
+def _asked_range(request: HttpRequest, artifact: Artifact, tag: str) -> tuple[int, int] | None:
+    """Start and end of the one range that is asked for; None for all of it, also where several
+    are asked for or another version is meant (RFC 9110 §14.2)."""
+    found = _RANGE.fullmatch(request.META.get("HTTP_RANGE", "").replace(" ", ""))
+    if found is None or found[0] == "bytes=-" or request.META.get("HTTP_IF_RANGE", tag) != tag:
         return None
-    found = _CONTENT_DIGEST.search(header)
-    if found is None:
-        raise Malformed("Content-Digest needs a sha-256 in the form of RFC 9530.")
-    try:
-        return base64.b64decode(found[1], validate=True).hex()
-    except binascii.Error:
-        raise Malformed("Content-Digest is not base64.") from None
-
-
-def _sha256_parameter(request: Request) -> str | None:
-    value = request.GET.get("sha256")
-    if value is not None and not _SHA256.fullmatch(value):
-        raise field_error("/sha256", "invalid", "This must be 64 lower-case hexadecimal digits.")
-    return value
-
-
-class _StoredUpload(UploadedFile):
-    """A form's file, already in the store."""
-
-    blob: Blob
-
-
-class _StoreHandler(FileUploadHandler):
-    """Streams the form's one file straight into the store."""
-
-    chunk_size = storage.CHUNK_BYTES
-
-    def __init__(self, organization_id: UUID, max_bytes: int) -> None:
-        super().__init__()
-        self._organization_id, self._max_bytes = organization_id, max_bytes
-        self._draft: Draft | None = None
-        self.refusal: DomainError | None = None
-        self.files = 0
-
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        super().new_file(*args, **kwargs)
-        self.files += 1
-        if self.files > 1:
-            self._refuse(field_error("/file", "repeated", "Send one file at a time."))
-        try:
-            self._draft = Draft(self._organization_id, self._max_bytes).__enter__()
-        except DomainError as error:
-            self._refuse(error)
-
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        assert self._draft is not None
-        try:
-            self._draft.write(raw_data)
-        except DomainError as error:
-            self._refuse(error)
-
-    def _refuse(self, error: DomainError) -> None:
-        self.refusal = error
-        self.close()
-        # Let go of the connection instead of reading gigabytes that will be thrown away.
-        raise StopUpload(connection_reset=True)
-
-    def file_complete(self, file_size: int) -> UploadedFile:
-        assert self._draft is not None
-        stored = _StoredUpload(name=self.file_name, content_type=self.content_type, size=file_size)
-        try:
-            stored.blob = self._draft.store()
-        except DomainError as error:
-            self._refuse(error)
-        return stored
-
-    def upload_interrupted(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._draft is not None:
-            self._draft.__exit__(None, None, None)
-            self._draft = None
-
-
-def _receive_form(
-    request: HttpRequest, organization_id: UUID, room: int
-) -> tuple[Description, Blob]:
-    handler = _StoreHandler(organization_id, room)
-    request.upload_handlers = [handler]
-    try:
-        fields, files = request.POST, request.FILES
-    except MultiPartParserError as error:
-        raise Malformed(f"The form cannot be read: {error}.") from None
-    finally:
-        handler.close()
-    if handler.refusal is not None:
-        raise handler.refusal
-    if unknown := sorted((fields.keys() | files.keys()) - {"file", "name", "kind"}):
-        raise field_error(f"/{unknown[0][:64]}", "unknown_field", "The form has no such field.")
-    file = files.get("file")
-    if not isinstance(file, _StoredUpload):
-        raise field_error("/file", "required", "Send the bytes in the field `file`.")
-    name = str(fields.get("name") or file.name or "")
-    kind = str(fields.get("kind") or "file")
-    return artifacts.describe(name, kind, file.content_type or ""), file.blob
+    size = artifact.size_bytes
+    if not found[1]:
+        start, end = max(0, size - int(found[2])), size
+    else:
+        start, end = int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
+        if found[2] and int(found[2]) < start:
+            return None
+    if start >= size or start == end:
+        raise RangeNotSatisfiable(size_bytes=size)
+    return start, end

@@ -46,18 +46,23 @@ def require_length(request: HttpRequest) -> None:
         raise LengthRequired
 
 
+def require_plain(request: HttpRequest) -> None:
+    """Raises UnsupportedMediaType for a compressed body."""
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:32]!r} is not read here.")
+
+
 def _is_chunked(request: HttpRequest) -> bool:
     return "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
 
 
 def _receive(request: HttpRequest, max_bytes: int) -> bytes:
-    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:32]!r} is not read here.")
+    require_plain(request)
     if _is_chunked(request):
         # Without a Content-Length Django would see an empty body.
         return _read_to_end(cast(IO[bytes], request.META["wsgi.input"]), max_bytes + 1)
-    announced = _announced_length(request)
+    announced = announced_length(request)
     if announced > max_bytes:
         _discard(request, announced)
         raise PayloadTooLarge(limit_bytes=max_bytes)
@@ -81,7 +86,8 @@ def _read_to_end(stream: IO[bytes], most: int) -> bytes:
     return b"".join(chunks)
 
 
-def _announced_length(request: HttpRequest) -> int:
+def announced_length(request: HttpRequest) -> int:
+    """`Content-Length`, 0 without one. Raises Malformed for what is no number."""
     text = str(request.META.get("CONTENT_LENGTH") or "0")
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise Malformed("Content-Length is not a number.")
