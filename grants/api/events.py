@@ -18,6 +18,7 @@ from keeptrusts_runners.api.examples import Example
 from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
+from keeptrusts_runners.api.pointers import pointer
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     ClientIdReused,
@@ -25,7 +26,7 @@ from keeptrusts_runners.errors import (
     Invalid,
     LeaseEpochRequired,
     LeaseLost,
-    Malformed,
+    LengthRequired,
     NotLeased,
     NotLeaseHolder,
     field_error,
@@ -44,13 +45,21 @@ class EventViewSet(ApiViewSet):
     session_token_actions: ClassVar = frozenset({"list", "create"})
     inputs: ClassVar = {"create": EventIn}
     outputs: ClassVar = {"list": EventOut, "create": EventOut}
+    statuses: ClassVar = {"create": (201, 200)}
     filters: ClassVar = {"list": EventFilters}
     parameters: ClassVar = {
         "create": {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
     }
     max_body_bytes: ClassVar = {"create": events.MAX_BYTES}
     refuses: ClassVar = {
-        "create": (NotLeased, LeaseLost, LeaseEpochRequired, NotLeaseHolder, ClientIdReused)
+        "create": (
+            NotLeased,
+            LeaseLost,
+            LeaseEpochRequired,
+            NotLeaseHolder,
+            ClientIdReused,
+            LengthRequired,
+        )
     }
     examples: ClassVar = {
         "create": (
@@ -83,26 +92,25 @@ class EventViewSet(ApiViewSet):
         All or nothing. With a `client_id` on each event a repeat is harmless. One event is
         answered whole, a batch with how many were accepted and where they stand.
         """
-        if body.content_type(request._request) == NDJSON:
-            return self._batch(request, session_id, self._lines(), {}, "")
         document = self.document()
+        if isinstance(document, list) and self._is_ndjson():
+            return self._batch(request, session_id, document, {}, "")
         if isinstance(document, Mapping) and "events" in document:
             items = _batch_items(document)
             return self._batch(request, session_id, items, document, "/events")
         return self._one(request, session_id, document)
 
-    def _lines(self) -> Sequence[Any]:
+    def _is_ndjson(self) -> bool:
+        return body.content_type(self.request._request) == NDJSON
+
+    def document(self) -> Any:
+        """The JSON document, or the list of what stands on the lines of NDJSON."""
+        if not self._is_ndjson():
+            return super().document()
+        # Cut at the end of a line it could not be told from a whole one.
         body.require_length(self.request._request)
         data = body.read(self.request._request, events.MAX_BYTES)
-        items = []
-        for number, line in enumerate(data.split(b"\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                items.append(strict_json.loads(line, max_bytes=events.MAX_BYTES))
-            except Malformed as error:
-                raise Malformed(f"Line {number}: {error.detail}") from None
-        return items
+        return strict_json.loads_lines(data, max_bytes=events.MAX_BYTES)
 
     def _batch(
         self,
@@ -151,7 +159,7 @@ class EventViewSet(ApiViewSet):
 
 def _batch_items(document: Mapping[str, Any]) -> list[Any]:
     if unknown := sorted(document.keys() - {"events", "lease_epoch"}):
-        raise field_error(f"/{unknown[0]}", "unknown_field", "A batch has no such member.")
+        raise field_error(pointer(unknown[0]), "unknown_field", "A batch has no such member.")
     if not isinstance(document["events"], list):
         raise field_error("/events", "not_a_list", "This must be a list of events.")
     return document["events"]
