@@ -226,6 +226,7 @@ class SessionViewSet(ApiViewSet):
         )
         return self.answer(HeartbeatOut.render(session))
 
+    @idempotent
     def checkpoint(self, request: Request, session_id: UUID) -> HttpResponse:
         """Record a checkpoint, which the next attempt is handed at its claim."""
         fields = self.body()
