@@ -108,6 +108,7 @@ class HarnessViewSet(ApiViewSet):
     inputs: ClassVar = {"create": HarnessIn}
     outputs: ClassVar = dict.fromkeys(("list", "create", "latest"), HarnessOut)
     filters: ClassVar = {"list": HarnessFilters}
+    tagged_actions: ClassVar = frozenset({"latest"})
     refuses: ClassVar = {"create": (AlreadyExists, ProfileArchived), "latest": (NoHarness,)}
     examples: ClassVar = {
         "create": (
@@ -143,4 +144,4 @@ class HarnessViewSet(ApiViewSet):
         newest = catalog.latest_harness(profile_id, by=self.principal)
         if newest is None:
             raise NoHarness
-        return self.answer(HarnessOut.render(newest))
+        return self.answer(HarnessOut.render(newest), tag=etag.strong(newest.id, newest.status))

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.permissions import AUTHENTICATED
@@ -63,6 +64,7 @@ class MemberViewSet(ApiViewSet):
     )
     inputs: ClassVar = {"create": MemberIn, "amend": RoleIn}
     outputs: ClassVar = dict.fromkeys(("list", "create", "retrieve", "amend"), MemberOut)
+    tagged_actions: ClassVar = frozenset({"retrieve", "amend", "destroy"})
     refuses: ClassVar = {"create": (AlreadyExists,)}
 
     def list(self, request: Request) -> HttpResponse:
@@ -83,20 +85,33 @@ class MemberViewSet(ApiViewSet):
 
     def retrieve(self, request: Request, user_id: UUID) -> HttpResponse:
         """Get one member."""
-        found = Membership.objects.filter(user_id=user_id).select_related("user").first()
-        if found is None:
-            raise NotFound
-        return self.answer(MemberOut.render(found))
+        found = self._member(user_id)
+        return self.answer(MemberOut.render(found), tag=_member_tag(found))
 
     def amend(self, request: Request, user_id: UUID) -> HttpResponse:
         """Change a member's role; it counts from their next request."""
+        self.require_match(_member_tag(self._member(user_id, lock=True)))
         changed = accounts.change_role(self.organization_id, user_id, self.body()["role"])
-        return self.answer(MemberOut.render(changed))
+        return self.answer(MemberOut.render(changed), tag=_member_tag(changed))
 
     def destroy(self, request: Request, user_id: UUID) -> HttpResponse:
         """Remove a member; their access ends with their next request."""
+        self.require_match(_member_tag(self._member(user_id, lock=True)))
         accounts.remove_member(self.organization_id, user_id)
         return self.answer(status=204)
+
+    def _member(self, user_id: UUID, *, lock: bool = False) -> Membership:
+        rows = Membership.objects.filter(organization_id=self.organization_id, user_id=user_id)
+        # Without the user, who belongs to no organization and is not ours to lock.
+        rows = rows.select_for_update() if lock else rows.select_related("user")
+        found = rows.first()
+        if found is None:
+            raise NotFound
+        return found
+
+
+def _member_tag(member: Membership) -> str:
+    return etag.strong(member.id, member.role)
 
 
 class ServiceAccountViewSet(ApiViewSet):
@@ -114,6 +129,7 @@ class ServiceAccountViewSet(ApiViewSet):
         "rotate": ServiceAccountWithSecretOut,
     }
     statuses: ClassVar = {"rotate": 201}
+    tagged_actions: ClassVar = frozenset({"retrieve", "destroy"})
     refuses: ClassVar = {"create": (AlreadyExists, AlreadyCreated), "rotate": (AlreadyCreated,)}
 
     def list(self, request: Request) -> HttpResponse:
@@ -134,10 +150,8 @@ class ServiceAccountViewSet(ApiViewSet):
 
     def retrieve(self, request: Request, service_account_id: UUID) -> HttpResponse:
         """Get one service account."""
-        found = ServiceAccount.objects.filter(id=service_account_id).first()
-        if found is None:
-            raise NotFound
-        return self.answer(ServiceAccountOut.render(found))
+        found = self._account(service_account_id)
+        return self.answer(ServiceAccountOut.render(found), tag=_account_tag(found))
 
     @idempotent(credentials=True)
     def rotate(self, request: Request, service_account_id: UUID) -> HttpResponse:
@@ -150,5 +164,17 @@ class ServiceAccountViewSet(ApiViewSet):
 
     def destroy(self, request: Request, service_account_id: UUID) -> HttpResponse:
         """Revoke a service account: its tokens, and its sessions' tokens, are dead at once."""
+        self.require_match(_account_tag(self._account(service_account_id, lock=True)))
         accounts.revoke_service_account(self.organization_id, service_account_id)
         return self.answer(status=204)
+
+    def _account(self, account_id: UUID, *, lock: bool = False) -> ServiceAccount:
+        rows = ServiceAccount.objects.filter(organization_id=self.organization_id, id=account_id)
+        found = (rows.select_for_update() if lock else rows).first()
+        if found is None:
+            raise NotFound
+        return found
+
+
+def _account_tag(account: ServiceAccount) -> str:
+    return etag.strong(account.id, account.revoked_at)
