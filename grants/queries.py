@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -35,7 +36,7 @@ _COUNTED = ("events", "warnings", "errors", "artifacts", "active_grants")
 def counts(session: RunnerSession) -> dict[str, int]:
     """What the session has gathered: events, warnings, errors, artifacts, active_grants."""
     executing = session.state in EXECUTING
-    given = {
+    given: dict[str, Any] = {
         "session": session.id,
         "epoch": session.lease_epoch,
         "lease_ends": session.lease_expires_at if executing else None,
