@@ -22,6 +22,7 @@ from keeptrusts_runners.api.permissions import any_of
 Schema = dict[str, Any]
 
 _PATH_PARAMETER = re.compile(r"<(\w+):(\w+)>")
+_METHODS = ("get", "post", "put", "patch", "delete")
 _WRITES = ("PUT", "PATCH", "DELETE")
 _DEFAULT_STATUS = {"create": 201, "destroy": 204}
 _DESCRIPTIONS = {201: "Created.", 204: "Done; there is nothing to say.", 206: "The range."}
@@ -256,6 +257,7 @@ def build_document(urlconf: str | None = None) -> Schema:
     with patched_settings({"POSTPROCESSING_HOOKS": [], "SORT_OPERATIONS": False}):
         generator: Any = SchemaGenerator(urlconf=urlconf)  # type: ignore[no-untyped-call]
         document: Schema = generator.get_schema(request=None, public=True)
+    document["paths"] = {path: _ordered(item) for path, item in document["paths"].items()}
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(schema_problems.COMPONENT_SCHEMAS)
     components["responses"] = schema_problems.component_responses()
@@ -270,10 +272,17 @@ def build_document(urlconf: str | None = None) -> Schema:
     return document
 
 
+def _ordered(operations: Schema) -> Schema:
+    """Django REST framework keeps methods in a set, whose order differs between processes; the
+    document and its ETag must not."""
+    return {method: operations[method] for method in _METHODS if method in operations}
+
+
 @cache
 def document_bytes(form: str) -> bytes:
     """The project's document as `json` or `yaml`; it cannot change while the process lives."""
     document = build_document()
     if form == "yaml":
-        return yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, width=100).encode()
+        plain = json.loads(json.dumps(document))
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100).encode()
     return json.dumps(document, ensure_ascii=False).encode()
