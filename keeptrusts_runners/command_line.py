@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import psycopg
@@ -28,12 +29,16 @@ WITHOUT_DATABASE = {
     "spectacular",
     "test",  # has a server of its own
 }
+LISTENING = {"serve", "demo"}
+INTERRUPTED = 130
 
 
 def run(arguments: list[str]) -> None:
     """Run one command; the embedded PostgreSQL, when it is in use, lives at least as long."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keeptrusts_runners.settings")
     name = arguments[1] if len(arguments) > 1 else "help"
+    if name in LISTENING:
+        _bind_is_a_setting(arguments[2:])
     try:
         with _database(name):
             execute_from_command_line(arguments)
@@ -47,6 +52,18 @@ def run(arguments: list[str]) -> None:
             f"keeptrusts: the database cannot be reached ({reason}). Start it or correct "
             "DATABASE_URL; without that setting PostgreSQL is embedded."
         )
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _bind_is_a_setting(options: list[str]) -> None:
+    """Host names and addresses follow from KEEPTRUSTS_BIND, and are read before any option is."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--bind", default="")
+    bind = parser.parse_known_args(options)[0].bind
+    with suppress(ValueError):
+        env.split_bind(bind)
+        os.environ["KEEPTRUSTS_BIND"] = bind
 
 
 def _database(command: str) -> AbstractContextManager[Path | None]:

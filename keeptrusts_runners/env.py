@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+_HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
+_BIND = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
+_PUBLIC_URL = re.compile(rf"https?://({_HOST})(:[0-9]{{1,5}})?/?")
+_ALLOWED_HOST = re.compile(rf"\*|{_HOST}")
 
 
 class ConfigurationError(SystemExit):
@@ -52,9 +60,10 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
     """Read and check every setting. Raises ConfigurationError for the first wrong one."""
     data_dir = Path(source.get("KEEPTRUSTS_DATA_DIR") or BASE_DIR / ".local").resolve()
     bind = source.get("KEEPTRUSTS_BIND") or "127.0.0.1:8000"
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigurationError("KEEPTRUSTS_BIND", f"must be HOST:PORT, not {bind!r}.")
+    try:
+        host, _ = split_bind(bind)
+    except ValueError:
+        raise ConfigurationError("KEEPTRUSTS_BIND", f"must be HOST:PORT, not {bind!r}.") from None
     public_url = _public_url(source.get("KEEPTRUSTS_PUBLIC_URL") or f"http://{bind}")
     return Environment(
         data_dir=data_dir,
@@ -75,6 +84,14 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
     )
 
 
+def split_bind(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; an IPv6 address stands in brackets. Raises ValueError."""
+    found = _BIND.fullmatch(text)
+    if not found or not 0 < int(found[2]) < 65536:
+        raise ValueError(text)
+    return found[1], int(found[2])
+
+
 DATABASE_VARIABLES = {
     "default": "DATABASE_URL",
     "migrate": "DATABASE_MIGRATE_URL",
@@ -89,7 +106,12 @@ def _database_urls(source: Mapping[str, str]) -> dict[str, str]:
     if urls and "default" not in urls:
         raise ConfigurationError("DATABASE_URL", "is missing while another DATABASE_*_URL is set.")
     for alias, url in urls.items():
-        if urlsplit(url).scheme not in ("postgres", "postgresql"):
+        try:
+            conninfo_to_dict(url)
+            understood = url.startswith(("postgres://", "postgresql://"))
+        except psycopg.ProgrammingError:
+            understood = False
+        if not understood:
             raise ConfigurationError(
                 DATABASE_VARIABLES[alias], "must look like postgresql://user@host/name."
             )
@@ -97,19 +119,27 @@ def _database_urls(source: Mapping[str, str]) -> dict[str, str]:
 
 
 def _public_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("KEEPTRUSTS_PUBLIC_URL", f"must be an http(s) URL, not {url!r}.")
+    if not _PUBLIC_URL.fullmatch(url):
+        raise ConfigurationError(
+            "KEEPTRUSTS_PUBLIC_URL", f"must be http(s)://HOST or http(s)://HOST:PORT, not {url!r}."
+        )
     return url.rstrip("/")
 
 
 def _allowed_hosts(source: Mapping[str, str], bind_host: str, public_url: str) -> list[str]:
     named = source.get("KEEPTRUSTS_ALLOWED_HOSTS")
-    if named:
-        return [host.strip() for host in named.split(",") if host.strip()]
-    return sorted(
-        {"localhost", "127.0.0.1", "[::1]", bind_host, urlsplit(public_url).hostname or ""}
-    )
+    if not named:
+        public = _PUBLIC_URL.fullmatch(public_url)
+        own = public[1] if public else bind_host
+        return sorted({"localhost", "127.0.0.1", "[::1]", bind_host, own})
+    hosts = [host.strip() for host in named.split(",")]
+    for host in hosts:
+        if not _ALLOWED_HOST.fullmatch(host):
+            raise ConfigurationError(
+                "KEEPTRUSTS_ALLOWED_HOSTS",
+                f"must be host names by comma, without scheme and port; {host!r} is none.",
+            )
+    return hosts
 
 
 def _secret_key(source: Mapping[str, str], data_dir: Path) -> str:
@@ -123,11 +153,13 @@ def _secret_key(source: Mapping[str, str], data_dir: Path) -> str:
         if not named and not path.exists():
             _write_secret(path)
         key = path.read_text().strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
         where = "SECRET_KEY_FILE" if named else "KEEPTRUSTS_DATA_DIR"
-        raise ConfigurationError(where, f"cannot be used: {error}.") from None
+        raise ConfigurationError(where, f"cannot be used: {path}: {reason}.") from None
     if len(key) < 32:
-        raise ConfigurationError("SECRET_KEY_FILE", "must hold at least 32 characters.")
+        where = "SECRET_KEY_FILE" if named else "SECRET_KEY"
+        raise ConfigurationError(where, f"must have at least 32 characters; {path} has fewer.")
     return key
 
 
@@ -165,6 +197,6 @@ def _choice(source: Mapping[str, str], name: str, choices: tuple[str, ...]) -> s
 
 def _integer(source: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = source.get(name) or str(default)
-    if not text.isdigit() or not low <= int(text) <= high:
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise ConfigurationError(name, f"must be a number from {low} to {high}, not {text!r}.")
     return int(text)

@@ -28,10 +28,10 @@ _PR_SET_PDEATHSIG = 1
 
 def address(bind: str) -> tuple[str, int]:
     """HOST:PORT. Raises CommandError."""
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise CommandError(f"--bind takes HOST:PORT, not {bind!r}.")
-    return host, int(port)
+    try:
+        return env.split_bind(bind)
+    except ValueError:
+        raise CommandError(f"--bind takes HOST:PORT, not {bind!r}.") from None
 
 
 def is_free(host: str, port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from tempfile import TemporaryFile
 from typing import Any
 
 import uvicorn
@@ -75,9 +76,23 @@ def _free_address(bind: str) -> tuple[str, int]:
 
 def _require_what_serving_needs(maintain: bool) -> None:
     """What cannot be used is told now, and not to the first who needs it."""
-    tokens.signing_key()
-    bundle.signing_key()
+    for variable, use in (
+        ("KEEPTRUSTS_TOKEN_KEY_FILE", tokens.signing_key),
+        ("KEEPTRUSTS_EVIDENCE_KEY_FILE", bundle.signing_key),
+        ("KEEPTRUSTS_ARTIFACTS_DIR", _make_artifacts_dir),
+    ):
+        try:
+            use()
+        except OSError as error:
+            why = f"{error.filename}: {error.strerror}"
+            raise CommandError(f"{variable} cannot be used: {why}.") from None
     if maintain:
         require_connection("maintain")
     connections["default"].ensure_connection()
     connections.close_all()
+
+
+def _make_artifacts_dir() -> None:
+    settings.ARTIFACTS_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryFile(dir=settings.ARTIFACTS_DIR):
+        pass
