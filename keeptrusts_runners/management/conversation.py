@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DataError
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import DomainError
@@ -18,18 +20,38 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+# Where an option's name is not that of the field it fills.
+_OPTIONS = {"password": "password-stdin", "owner_user_id": "owner"}
+
+
 def told_plainly(handle: Callable[P, R]) -> Callable[P, R]:
-    """A refusal ends the command with one line for each field, and no traceback."""
+    """A refusal ends the command with a line for each option that is wrong, and no traceback."""
 
     @wraps(handle)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return handle(*args, **kwargs)
         except DomainError as error:
-            fields = [f"--{each.pointer.strip('/')}: {each.detail}" for each in error.errors]
-            raise CommandError("\n".join(fields) or error.detail) from None
+            raise CommandError("\n".join(_told(error)) or error.detail) from None
+        except DataError:
+            raise CommandError("A value is too long, or cannot be stored as it is.") from None
 
     return run
+
+
+def _told(error: DomainError) -> list[str]:
+    wrong: dict[str, list[str]] = {}
+    for each in error.errors:
+        name = each.pointer.strip("/")
+        wrong.setdefault(_OPTIONS.get(name, name), []).append(each.detail)
+    return [f"--{option}: {' '.join(details)}" for option, details in wrong.items()]
+
+
+def text(value: str) -> str:
+    """The type of an option that is stored and shown: one line of text."""
+    if not value.isprintable():
+        raise argparse.ArgumentTypeError(f"{value!r} is not one line of printable text")
+    return value
 
 
 def require_connection(alias: str) -> None:

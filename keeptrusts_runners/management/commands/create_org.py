@@ -7,14 +7,14 @@ from django.core.management.base import BaseCommand
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import accounts
-from keeptrusts_runners.management.conversation import tell, told_plainly
+from keeptrusts_runners.management.conversation import tell, text, told_plainly
 
 
 class Command(BaseCommand):
     help = "Create an organization."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--name", required=True)
+        parser.add_argument("--name", required=True, type=text)
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     @told_plainly

@@ -10,7 +10,7 @@ from keeptrusts_runners.identity import accounts
 from keeptrusts_runners.identity.models import Organization
 from keeptrusts_runners.identity.scopes import SERVICE_ACCOUNT_ROLES
 from keeptrusts_runners.identity.tenancy import organization_scope
-from keeptrusts_runners.management.conversation import organization_id, tell, told_plainly
+from keeptrusts_runners.management.conversation import organization_id, tell, text, told_plainly
 
 
 class Command(BaseCommand):
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--org", required=True, metavar="ID", help="the organization, org_…")
-        parser.add_argument("--name", required=True)
+        parser.add_argument("--name", required=True, type=text)
         parser.add_argument(
             "--role", default="runner", choices=sorted(map(str, SERVICE_ACCOUNT_ROLES))
         )
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         organization = organization_id(options["org"])
         with organization_scope(organization):
             if not Organization.objects.filter(id=organization).exists():
-                raise CommandError("There is no such organization.")
+                raise CommandError("--org: There is no such organization.")
             account, secret = accounts.create_service_account(
                 organization, options["name"], options["role"], owner_id=_owner(options["owner"])
             )

@@ -12,7 +12,7 @@ from keeptrusts_runners.identity import accounts
 from keeptrusts_runners.identity.models import Organization, User
 from keeptrusts_runners.identity.scopes import USER_ROLES
 from keeptrusts_runners.identity.tenancy import organization_scope
-from keeptrusts_runners.management.conversation import organization_id, tell, told_plainly
+from keeptrusts_runners.management.conversation import organization_id, tell, text, told_plainly
 
 
 class Command(BaseCommand):
@@ -23,9 +23,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--org", required=True, metavar="ID", help="the organization, org_…")
-        parser.add_argument("--email", required=True)
+        parser.add_argument("--email", required=True, type=text)
         parser.add_argument("--role", required=True, choices=sorted(map(str, USER_ROLES)))
-        parser.add_argument("--name", default="")
+        parser.add_argument("--name", default="", type=text)
         parser.add_argument("--staff", action="store_true", help="may enter the admin")
         parser.add_argument(
             "--password-stdin", action="store_true", help="read the password from standard input"
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         organization = organization_id(options["org"])
         with organization_scope(organization):
             if not Organization.objects.filter(id=organization).exists():
-                raise CommandError("There is no such organization.")
+                raise CommandError("--org: There is no such organization.")
             user = User.objects.filter(email=options["email"].strip().lower()).first()
             if user is None:
                 user = accounts.create_user(
@@ -58,7 +58,14 @@ class Command(BaseCommand):
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        return sys.stdin.readline().rstrip("\n")
+        return _line_of_stdin()
     if not sys.stdin.isatty():
         raise CommandError("Say --password-stdin, and give the password on standard input.")
     return getpass.getpass("Password: ")
+
+
+def _line_of_stdin() -> str:
+    try:
+        return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise CommandError("--password-stdin: The password is not UTF-8 text.") from None
