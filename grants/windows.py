@@ -32,14 +32,15 @@ class Window:
         return self.rows[-1].seq if self.rows else 0
 
 
-def after(found: QuerySet[Event], seq: int, limit: int = ROWS) -> Window:
+def after(found: QuerySet[Event], seq: int) -> Window:
     """The first events behind `seq`. The cost does not depend on how far that is."""
-    rows = list(found.filter(seq__gt=seq).order_by("seq")[: limit + 1])
-    return Window(rows[:limit], older=seq > 0, newer=len(rows) > limit)
+    rows = list(found.filter(seq__gt=seq).order_by("seq")[: ROWS + 1])
+    return Window(rows[:ROWS], older=seq > 0, newer=len(rows) > ROWS)
 
 
-def before(found: QuerySet[Event], seq: int | None = None, limit: int = ROWS) -> Window:
+def before(found: QuerySet[Event], seq: int | None = None, limit: int | None = None) -> Window:
     """The last events before `seq`, or the very last."""
+    limit = limit or ROWS
     reached = found if seq is None else found.filter(seq__lt=seq)
     rows = list(reached.order_by("-seq")[: limit + 1])
     return Window(rows[:limit][::-1], older=len(rows) > limit, newer=seq is not None)

@@ -247,7 +247,7 @@ def actions(session: RunnerSession, request: Page) -> frozenset[str]:
         # While leased a pause is only wished for: it can be wished or withdrawn, not both.
         wished = session.desired_state == DesiredState.PAUSED
         allowed.discard(Verb.PAUSE if wished else Verb.RESUME)
-    return frozenset(verb.value for verb in allowed)
+    return frozenset(str(verb) for verb in allowed)
 
 
 def _canceller(

@@ -151,8 +151,8 @@ class OpenOfProfile(NamedTuple):
 def open_counts_of_profile(profile_id: UUID) -> OpenOfProfile:
     """Exact: served by runner_session_open."""
     found = RunnerSession.objects.filter(profile_id=profile_id, state__in=sorted(OPEN)).aggregate(
-        queued=Count("*", filter=Q(state=State.PENDING)),
-        active=Count("*", filter=~Q(state=State.PENDING)),
+        queued=Count("id", filter=Q(state=State.PENDING)),
+        active=Count("id", filter=~Q(state=State.PENDING)),
     )
     return OpenOfProfile(**found)
 
