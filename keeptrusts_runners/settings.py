@@ -226,6 +226,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "keeptrusts_runners.formats"
 
 structlog.configure(
     processors=[
