@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keeptrusts_runners.api import docs
+from keeptrusts_runners.api import docs, llms
 from keeptrusts_runners.api.health import HealthViewSet
 
 urlpatterns = [
     path("healthz", HealthViewSet.as_view({"get": "alive"}), name="healthz"),
     path("readyz", HealthViewSet.as_view({"get": "ready"}), name="readyz"),
+    path("llms.txt", llms.page, name="llms"),
     path("v1/schema", docs.schema, name="api-schema"),
     path("v1/docs", docs.swagger, name="api-docs"),
     path("v1/docs/redoc", docs.redoc, name="api-redoc"),
