@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import Q, QuerySet
+
 from grants.models import Artifact, Event, GrantState, Level, PermissionGrant
 from keeptrusts_runners.api.filters import (
     InstantFilter,
@@ -11,6 +13,15 @@ from keeptrusts_runners.api.filters import (
     TypeIDFilter,
     WordsFilter,
 )
+from keeptrusts_runners.clock import DatabaseNow
+
+_WAITING, _ACTIVE = Q(state=GrantState.REQUESTED), Q(state=GrantState.ACTIVE)
+_NOW_IN = {
+    "requested": _WAITING & Q(request_lapses_at__gt=DatabaseNow()),
+    "lapsed": Q(state=GrantState.LAPSED) | (_WAITING & Q(request_lapses_at__lte=DatabaseNow())),
+    "active": _ACTIVE & Q(expires_at__gt=DatabaseNow()),
+    "expired": Q(state=GrantState.EXPIRED) | (_ACTIVE & Q(expires_at__lte=DatabaseNow())),
+}
 
 
 class EventFilters(StrictFilterSet):
@@ -38,10 +49,19 @@ class ArtifactFilters(StrictFilterSet):
 
 
 class GrantFilters(StrictFilterSet):
-    state = WordsFilter([state.value for state in GrantState])
+    state = WordsFilter([state.value for state in GrantState], method="now_in")
     operation = TextFilter(max_length=200)
     session_id = TypeIDFilter("sess")
 
     class Meta:
         model = PermissionGrant
         fields: list[str] = []
+
+    def now_in(
+        self, queryset: QuerySet[PermissionGrant], name: str, value: list[str]
+    ) -> QuerySet[PermissionGrant]:
+        """By what a grant is at this instant, as answers show it, not by what was last written."""
+        found = Q()
+        for state in value:
+            found |= _NOW_IN.get(state, Q(state=state))
+        return queryset.filter(found)
