@@ -11,14 +11,23 @@ from keeptrusts_runners.api.filters import (
     TextFilter,
     TypeIDFilter,
     WordsFilter,
+    invalid,
 )
 from sessions.models import RunnerSession, SessionQuerySet, View
 from sessions.states import State
 
 
+class _ViewFilter(WordsFilter):
+    """`view=queue`: one of them, since each has an order of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(View.values, method="in_view")
+        self.openapi = {"type": "string", "enum": list(View.values)}
+
+
 class SessionFilters(StrictFilterSet):
     state = WordsFilter([state.value for state in State])
-    view = WordsFilter(View.values, method="in_view")
+    view = _ViewFilter()
     profile_id = TypeIDFilter("prof")
     harness_id = TypeIDFilter("harn")
     task_id = TextFilter(max_length=200)
@@ -36,4 +45,6 @@ class SessionFilters(StrictFilterSet):
     def in_view(
         self, queryset: SessionQuerySet, name: str, value: list[str]
     ) -> QuerySet[RunnerSession]:
+        if len(value) != 1:
+            raise invalid(name, "takes one word.")
         return queryset.in_view(value[0])
