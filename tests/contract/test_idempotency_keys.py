@@ -178,11 +178,11 @@ def test_a_key_that_cannot_be_is_refused(org: Org, value: str) -> None:
 
 def test_a_document_is_the_same_however_it_is_spelt(org: Org) -> None:
     name = key()
-    first = '{"name": "%s", "execution_target": "x", "labels": {"a": "1", "b": "2"}}' % name
-    second = '{"labels":{"b":"2","a":"1"},\n"execution_target":"\\u0078","name":"%s"}' % name
+    first = '{"name": NAME, "execution_target": "x", "labels": {"a": "1", "b": "2"}}'
+    second = '{"labels":{"b":"2","a":"1"},\n"execution_target":"\\u0078","name":NAME}'
     answers = [
-        org.admin.api.request("POST", "/runners/profiles", raw=raw.encode(), Idempotency_Key=name)
-        for raw in (first, second)
+        org.admin.api.request("POST", "/runners/profiles", raw=raw, Idempotency_Key=name)
+        for raw in (text.replace("NAME", f'"{name}"').encode() for text in (first, second))
     ]
     assert answers[0].status_code == 201, answers[0].content
     assert answers[0].content == answers[1].content
