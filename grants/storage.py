@@ -91,7 +91,7 @@ class Draft:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_directory(place.parent)
             self._path.replace(place)
             _sync_directory(place.parent)
         return blob
@@ -106,6 +106,14 @@ def _space() -> Iterator[None]:
         if error.errno in _FULL:
             raise InsufficientStorage from error
         raise
+
+
+def _make_directory(directory: Path) -> None:
+    """With the name of each new directory made durable in the one above it."""
+    if not directory.is_dir():
+        _make_directory(directory.parent)
+        directory.mkdir(exist_ok=True, mode=0o700)
+        _sync_directory(directory.parent)
 
 
 def _sync_directory(directory: Path) -> None:
