@@ -135,6 +135,8 @@ def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) ->
             reason="not_before",
             not_before=clock.rfc3339(session.not_before),
         )
+    if session.deadline_at and session.deadline_at <= now:
+        raise NotClaimable("Its time to wait is over.", reason="deadline_passed")
     if queue.free_slots([profile]).get(profile.id, 1) < 1:
         raise NotClaimable(
             "The profile's max_concurrent_sessions is reached.", reason="limit_reached"

@@ -26,6 +26,7 @@ _CLAIMABLE = """
   LEFT JOIN runner_harness h ON h.id = s.harness_id
  WHERE s.organization_id = %(organization)s AND s.state = 'pending'
    AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
+   AND s.deadline_at > clock_timestamp()
    AND p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
    AND s.profile_id <> ALL(%(saturated)s::uuid[])
 """

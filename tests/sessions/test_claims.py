@@ -292,6 +292,16 @@ def test_a_session_waits_for_its_time(org: Org) -> None:
     assert taken(org.runner.api) == names(session)
 
 
+def test_what_was_not_claimed_in_time_is_not_claimed_late(org: Org) -> None:
+    """Whether or not the reaper has come by."""
+    session = factories.pending(org, queue_timeout_seconds=60)
+    roads.overdue(org, session, "deadline_at")
+    assert taken(org.runner.api) == []
+    refused = org.runner.api.post(path(session, "claim")).json()
+    assert (refused["code"], refused["reason"]) == ("not_claimable", "deadline_passed")
+    assert roads.settled(org, session).state == State.EXPIRED
+
+
 def test_a_session_is_handed_only_to_an_executor_with_all_of_its_labels(org: Org) -> None:
     session = factories.pending(org, labels={"zone": "a", "gpu": "yes"})
     for offered in ({}, {"zone": "a"}, {"zone": "b", "gpu": "yes"}):
