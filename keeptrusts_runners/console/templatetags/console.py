@@ -60,8 +60,11 @@ NOUNS = {
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
+    # Sized by attributes too: without the stylesheet an icon must not fill the page.
     return format_html(
-        '<svg class="icon" aria-hidden="true" focusable="false"><use href="#i-{}"/></svg>', name
+        '<svg class="icon" width="12" height="12" aria-hidden="true" focusable="false">'
+        '<use href="#i-{}"/></svg>',
+        name,
     )
 
 
