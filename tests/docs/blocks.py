@@ -51,21 +51,27 @@ def shell(found: list[Block]) -> str:
 
 
 def run(
-    script: str, variables: Mapping[str, str], *, cwd: Path, limit: float = LIMIT_SECONDS
+    script: str,
+    variables: Mapping[str, str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> str:
-    """What bash prints for the script; a command that fails fails the test."""
-    python = Path(sys.executable).parent
+    """What bash prints for the script; a command that fails fails the test.
+
+    Commands of the product work on the test databases, unless another `environment` is given.
+    """
+    given = dict(live.environment() if environment is None else environment)
+    given["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=cwd,
-        env=live.environment()
-        | {"PATH": f"{python}{os.pathsep}{os.environ['PATH']}"}
-        | dict(variables),
+        env=given | dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=limit,
+        timeout=LIMIT_SECONDS,
     )
     assert ended.returncode == 0, f"exit {ended.returncode}\n{ended.stdout}"
     return ended.stdout
