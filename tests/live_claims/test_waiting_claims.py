@@ -1,0 +1,118 @@
+"""Claims that wait for work: real HTTP against a real server process.
+
+Who waits is known to the tests by its thread: it is parked once its first, empty answer has been
+given, which nothing outside shows; so a test dispatches, and holds whatever the order was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from keeptrusts_runners import ids
+from tests import factories
+from tests.live import serving
+from tests.people import Org, token_of
+
+PATIENCE = 20
+
+
+def claim(url: str, org: Org, **asked: Any) -> tuple[int, list[dict[str, Any]]]:
+    request = urllib.request.Request(
+        f"{url}/v1/runners/sessions/claim",
+        data=json.dumps(asked).encode(),
+        headers={
+            "Authorization": f"Bearer {token_of(org.runner.principal)}",
+            "Content-Type": "application/json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            body = answer.read()
+            return answer.status, json.loads(body)["items"] if body else []
+    except urllib.error.HTTPError as error:
+        return error.code, []
+
+
+def waiting(
+    pool: ThreadPoolExecutor, url: str, org: Org, **asked: Any
+) -> Future[tuple[int, list[dict[str, Any]]]]:
+    return pool.submit(claim, url, org, wait_seconds=PATIENCE, **asked)
+
+
+def test_a_waiting_claim_is_answered_with_what_is_dispatched_meanwhile(live_url: str) -> None:
+    org = Org()
+    profile = factories.profile(org)
+    with ThreadPoolExecutor(1) as pool:
+        claimed = waiting(pool, live_url, org)
+        session = factories.pending(org, profile)
+        status, (item,) = claimed.result(PATIENCE + 5)
+    assert status == 200
+    assert item["id"] == ids.encode("sess", session.id)
+    assert item["session_token"]
+
+
+def test_as_many_claims_as_sessions_are_answered_and_each_session_once(live_url: str) -> None:
+    org = Org()
+    profile = factories.profile(org)
+    with ThreadPoolExecutor(6) as pool:
+        claims = [waiting(pool, live_url, org) for _ in range(6)]
+        sessions = {ids.encode("sess", factories.pending(org, profile).id) for _ in range(6)}
+        answers = [each.result(PATIENCE + 5) for each in claims]
+    assert [status for status, _ in answers] == [200] * 6
+    assert {items[0]["id"] for _, items in answers} == sessions
+
+
+def test_who_cannot_take_a_session_keeps_nobody_from_it(live_url: str) -> None:
+    org = Org()
+    profile, other = factories.profile(org), factories.profile(org)
+    with ThreadPoolExecutor(2) as pool:
+        unable = waiting(pool, live_url, org, profiles=[ids.encode("prof", other.id)])
+        able = waiting(pool, live_url, org, labels={"gpu": "a100"})
+        labelled = factories.pending(org, profile, labels={"gpu": "a100"})
+        _, (item,) = able.result(PATIENCE + 5)
+        assert item["id"] == ids.encode("sess", labelled.id)
+        its_own = factories.pending(org, other)
+        _, (item,) = unable.result(PATIENCE + 5)
+        assert item["id"] == ids.encode("sess", its_own.id)
+
+
+def test_an_empty_queue_answers_204_when_the_wait_is_over(live_url: str) -> None:
+    started = time.monotonic()
+    assert claim(live_url, Org(), wait_seconds=1) == (204, [])
+    assert time.monotonic() - started >= 1
+
+
+def test_waiting_longer_than_half_a_minute_is_refused_as_by_any_claim(live_url: str) -> None:
+    assert claim(live_url, Org(), wait_seconds=31) == (422, [])
+    assert claim(live_url, Org(), wait_seconds="long") == (422, [])
+
+
+def test_a_claim_without_a_token_waits_for_nothing(live_url: str) -> None:
+    request = urllib.request.Request(
+        f"{live_url}/v1/runners/sessions/claim", data=b'{"wait_seconds": 20}', method="POST"
+    )
+    request.add_header("Content-Type", "application/json")
+    try:
+        urllib.request.urlopen(request, timeout=10)
+        status = 200
+    except urllib.error.HTTPError as error:
+        status = error.code
+    assert status == 401
+
+
+def test_a_server_that_stops_sends_away_at_once_who_waits() -> None:
+    org = Org()
+    with ThreadPoolExecutor(2) as pool:
+        with serving() as url:
+            both = [waiting(pool, url, org), waiting(pool, url, org)]
+            factories.pending(org)
+            answered, parked = wait(both, PATIENCE, return_when=FIRST_COMPLETED)
+            assert [each.result()[0] for each in answered] == [200]
+            stopping = time.monotonic()
+        assert parked.pop().result(PATIENCE) == (204, [])
+    assert time.monotonic() - stopping < PATIENCE / 2
