@@ -16,6 +16,7 @@ from keeptrusts_runners.identity.scopes import Role
 
 PATIENCE_SECONDS = 180
 _FINAL = ("completed", "failed", "cancelled", "timed_out", "expired", "lost")
+_OPEN = "pending,dispatched,running,paused,cancelling"
 _WIDTH = 28
 
 # What the ledger's records are called in the telling.
@@ -48,6 +49,7 @@ class Road:
 
     def walk(self, profile_id: str, directory: Path) -> int:
         """0 when the session completed and its bundle verifies offline."""
+        self._clear_the_way(profile_id)
         session = self.operator.call(
             "POST",
             "/v1/runners/sessions",
@@ -69,6 +71,15 @@ class Road:
                 f"The session ended as {ended['state']}: {error.get('message') or ended['reason']}"
             )
         return self._verify(session["id"], directory)
+
+    def _clear_the_way(self, profile_id: str) -> None:
+        """Cancel what an interrupted demo has left: the one runner would wait with it for an
+        approval that nobody is there to give."""
+        left = {"profile_id": profile_id, "state": _OPEN}
+        for session in self.operator.pages("/v1/runners/sessions", **left):
+            path = f"/v1/runners/sessions/{session['id']}/cancel"
+            body = {"reason": "Left by an interrupted demo", "force": True}
+            self.operator.call("POST", path, body)
 
     def tell(self, what: str, detail: str = "") -> None:
         self.bar.clear()
