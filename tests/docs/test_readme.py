@@ -11,8 +11,8 @@ import pytest
 from tests.docs.blocks import ROOT, blocks, executed, run, shell
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
-# Those whose blocks the tests of this directory follow.
-FOLLOWED = {"README.md", "quickstart.md", "write-a-runner.md"}
+# Those whose blocks tests follow: in this directory, and the last one in tests/evidence.
+FOLLOWED = {"README.md", "quickstart.md", "write-a-runner.md", "evidence-format.md"}
 _SETTING = re.compile(r"KEEPTRUSTS_|DATABASE_|SECRET_KEY|DJANGO_")
 _LINK = re.compile(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)")
 
