@@ -195,8 +195,16 @@ def _names(root: Path) -> list[str]:
     for parent, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in SKIPPED_DIRECTORIES]
         paths = (Path(parent, name) for name in files)
-        found += [path for path in paths if stat.S_ISREG(path.lstat().st_mode)]
+        found += [path for path in paths if _is_file(path)]
     return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+def _is_file(path: Path) -> bool:
+    """A file that has gone since its directory was read is none."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _pause(session: Session, seconds: float) -> None:
