@@ -209,7 +209,7 @@ def event(request: Page, session_id: UUID, seq: int) -> HttpResponse:
 def artifact(request: Page, session_id: UUID, artifact_id: UUID) -> HttpResponse:
     """`GET /runners/sessions/{id}/artifacts/{id}`: the bytes, as a download."""
     session_queries.detail(session_id, by=request.principal)
-    return cast(HttpResponse, download(artifacts.artifact(session_id, artifact_id)))
+    return cast(HttpResponse, download(artifacts.artifact(session_id, artifact_id), request))
 
 
 @page(Scope.AUDIT)

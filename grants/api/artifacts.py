@@ -8,8 +8,14 @@ import re
 from typing import ClassVar
 from uuid import UUID
 
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotModified,
+    StreamingHttpResponse,
+)
 from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
 from grants import artifacts, queries, storage
@@ -184,13 +190,13 @@ def download(artifact: Artifact, request: HttpRequest | None = None) -> HttpResp
         chunks = storage.read(artifact.organization_id, artifact.sha256, start, end - start)
     except FileNotFoundError:
         raise NotFound("The artifact's bytes are gone.") from None
-    response = FileResponse(
+    # FileResponse names only what has a `read`, and would leave chunks without this header.
+    name = content_disposition_header(True, _file_name(artifact.name))
+    response = StreamingHttpResponse(
         chunks,
         status=206 if part else 200,
-        as_attachment=True,
-        filename=_file_name(artifact.name),
         content_type=OCTETS,
-        headers=headers,
+        headers=headers | {"Content-Disposition": name or "attachment"},
     )
     response["Content-Length"] = str(end - start)
     if part:
