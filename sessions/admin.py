@@ -102,11 +102,20 @@ class RunnerSessionAdmin(Forensic):
 
     @admin.display(description="all of it")
     def of_session(self, obj: RunnerSession) -> SafeString:
-        names = ("event", "artifact", "permissiongrant", "ledgerhead")
+        names = {
+            "event": "events",
+            "artifact": "artifacts",
+            "permissiongrant": "grants",
+            "ledgerhead": "ledger",
+        }
         return format_html_join(
             " · ",
             '<a href="{}?session={}">{}</a>',
-            ((address, obj.pk, name) for name in names if (address := _list_address(name))),
+            (
+                (address, obj.pk, text)
+                for name, text in names.items()
+                if (address := _list_address(name))
+            ),
         )
 
 

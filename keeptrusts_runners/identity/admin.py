@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import admin as _registers_groups  # noqa: F401
 from django.contrib.auth import get_user
+from django.contrib.auth.models import Group
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -33,6 +35,8 @@ def sign_in(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
     return redirect_to_login(request.GET.get("next") or "/admin/")
 
 
+# Roles are memberships here; Django's groups stand for nothing.
+admin.site.unregister(Group)
 admin.site.login = sign_in  # type: ignore[method-assign]
 admin.site.site_header = "Keeptrusts Runners: investigations"
 admin.site.site_title = "Runners"

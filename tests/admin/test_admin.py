@@ -80,6 +80,7 @@ def test_people_who_are_not_staff_are_told_so(model: Any) -> None:
 
 def test_every_model_of_the_product_is_there() -> None:
     assert len(MODELS) == 17
+    assert [model for model in admin.site._registry if model not in MODELS] == []
 
 
 @pytest.mark.parametrize("model", MODELS, ids=name)
@@ -171,6 +172,7 @@ def test_objects_open_with_everything_escaped(
     assert response.status_code == 200
     assert b"<script>alert" not in response.content
     assert b'name="_save"' not in response.content
+    assert staff.get(f"/admin/{name(model)}/{row.pk}/history/").status_code == 200
 
 
 CERTAIN = {"RunnerSession", "RunnerProfile", "Transition", "Checkpoint", "LedgerHead", "User"}
