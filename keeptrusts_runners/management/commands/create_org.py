@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Create an organization."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--name", required=True, type=text)
+        parser.add_argument("--name", required=True, type=text, help="of the organization")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     @told_plainly

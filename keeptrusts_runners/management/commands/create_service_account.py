@@ -18,9 +18,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--org", required=True, metavar="ID", help="the organization, org_…")
-        parser.add_argument("--name", required=True, type=text)
+        parser.add_argument("--name", required=True, type=text, help="of the machine")
         parser.add_argument(
-            "--role", default="runner", choices=sorted(map(str, SERVICE_ACCOUNT_ROLES))
+            "--role",
+            default="runner",
+            choices=sorted(map(str, SERVICE_ACCOUNT_ROLES)),
+            help="what it may do (default: runner)",
         )
         parser.add_argument("--owner", metavar="ID", help="the person who answers for it, user_…")
         parser.add_argument("--json", action="store_true", help="print one JSON object")

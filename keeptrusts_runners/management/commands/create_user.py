@@ -23,9 +23,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--org", required=True, metavar="ID", help="the organization, org_…")
-        parser.add_argument("--email", required=True, type=text)
-        parser.add_argument("--role", required=True, choices=sorted(map(str, USER_ROLES)))
-        parser.add_argument("--name", default="", type=text)
+        parser.add_argument("--email", required=True, type=text, help="the address to sign in with")
+        parser.add_argument(
+            "--role",
+            required=True,
+            choices=sorted(map(str, USER_ROLES)),
+            help="what they may do in this organization",
+        )
+        parser.add_argument("--name", default="", type=text, help="as others see them")
         parser.add_argument("--staff", action="store_true", help="may enter the admin")
         parser.add_argument(
             "--password-stdin", action="store_true", help="read the password from standard input"

@@ -65,7 +65,12 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--bind", default=settings.ENVIRONMENT.bind, metavar="HOST:PORT")
+        parser.add_argument(
+            "--bind",
+            default=settings.ENVIRONMENT.bind,
+            metavar="HOST:PORT",
+            help="where to listen (default: %(default)s); a busy port makes way for the next",
+        )
         parser.add_argument(
             "--once",
             action="store_true",

@@ -28,8 +28,19 @@ class Command(BaseCommand):
     help = "Serve API, console and admin on one port. Stops on SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--bind", default=settings.ENVIRONMENT.bind, metavar="HOST:PORT")
-        parser.add_argument("--workers", type=int, default=1, metavar="N")
+        parser.add_argument(
+            "--bind",
+            default=settings.ENVIRONMENT.bind,
+            metavar="HOST:PORT",
+            help="where to listen (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=1,
+            metavar="N",
+            help="processes to serve with (default: 1)",
+        )
         parser.add_argument("--migrate", action="store_true", help="apply migrations first")
         parser.add_argument(
             "--maintain", action="store_true", help="run the maintenance loop beside it"
