@@ -60,7 +60,9 @@ class Text(serializers.CharField):
         self.lines = lines
         self.pattern = pattern
         if pattern is not None:
-            self.error_messages.setdefault("pattern", f"This must match {pattern}.")
+            # Messages are formatted once more when they are used.
+            shown = pattern.replace("{", "{{").replace("}", "}}")
+            self.error_messages.setdefault("pattern", f"This must match {shown}.")
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
