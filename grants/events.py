@@ -60,9 +60,9 @@ class Ingested:
 
 
 class RefusalError(Exception):
-    """One member of one event cannot be accepted."""
+    """One member of one event, or the event itself (None), cannot be accepted."""
 
-    def __init__(self, member: str, code: str, detail: str) -> None:
+    def __init__(self, member: str | None, code: str, detail: str) -> None:
         super().__init__(detail)
         self.member, self.code, self.detail = member, code, detail
 
@@ -98,7 +98,7 @@ def _validated(items: Sequence[Any], now: datetime, pointer: str) -> list[Record
         try:
             records.append(_record(item, now))
         except RefusalError as refusal:
-            member = f"/{refusal.member}" if refusal.member else ""
+            member = "" if refusal.member is None else f"/{refusal.member}"
             place = f"{pointer}/{index}{member}"
             errors.append(FieldError(place, refusal.code, refusal.detail))
             if len(errors) == 20:
@@ -110,10 +110,10 @@ def _validated(items: Sequence[Any], now: datetime, pointer: str) -> list[Record
 
 def _record(item: Any, now: datetime) -> Record:
     if not isinstance(item, Mapping):
-        raise RefusalError("", "not_an_object", "An event is an object.")
+        raise RefusalError(None, "not_an_object", "An event is an object.")
     if unknown := item.keys() - _MEMBERS:
         raise RefusalError(
-            str(sorted(unknown)[0])[:64], "unknown_field", "Events have no such member."
+            _as_segment(min(unknown)), "unknown_field", "Events have no such member."
         )
     kind = _kind(item.get("kind"))
     level = item.get("level", _DEFAULT_LEVEL.get(kind, "info"))
@@ -133,6 +133,11 @@ def _record(item: Any, now: datetime) -> Record:
         client_seq=_client_seq(item.get("client_seq")),
         occurred_at=_occurred_at(item.get("occurred_at"), now),
     )
+
+
+def _as_segment(name: str) -> str:
+    """As a JSON pointer writes it (RFC 6901)."""
+    return name[:64].replace("~", "~0").replace("/", "~1")
 
 
 def _kind(kind: Any) -> str:
