@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -23,9 +24,11 @@ from keeptrusts_runners.errors import (
     OutcomeConflict,
     ProfileArchived,
     StateConflict,
+    unknown_reference,
 )
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.scopes import Scope
+from profiles.models import RunnerProfile
 from sessions import amendments, claims, lifecycle, queries
 from sessions.claims import ClaimRequest
 from sessions.filters import SessionFilters
@@ -195,10 +198,22 @@ class SessionViewSet(ApiViewSet):
         204 when there are none within `wait_seconds`. A session is handed out only to an executor
         whose `labels` hold all of the session's.
         """
-        found = claims.claim_next(_claim_request(self.body()), by=self.principal)
+        fields = self.body()
+        self._require_profiles(fields.get("profiles", ()))
+        found = claims.claim_next(_claim_request(fields), by=self.principal)
         if not found:
             return self.answer(status=204)
         return self.answer({"items": [self._claimed(session) for session in found]})
+
+    def _require_profiles(self, named: Sequence[UUID]) -> None:
+        """Raises Invalid for one that is not the organization's: it would wait for ever."""
+        if not named:
+            return
+        known = RunnerProfile.objects.in_organization(self.organization_id).filter(id__in=named)
+        missing = set(named) - set(known.values_list("id", flat=True))
+        for index, profile_id in enumerate(named):
+            if profile_id in missing:
+                raise unknown_reference(f"/profiles/{index}")
 
     def _claimed(self, session: RunnerSession) -> dict[str, Any]:
         token = tokens.issue_session(
