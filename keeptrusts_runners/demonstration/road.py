@@ -84,7 +84,7 @@ class Road:
     def tell(self, what: str, detail: str = "") -> None:
         self.bar.clear()
         seconds = time.monotonic() - self.started
-        self.out.write(f"{seconds:6.2f} s  {what:<16} {detail}\n")
+        self.out.write(f"{seconds:6.2f} s  {what:<17}  {detail}\n")
         self.out.flush()
 
     def _follow(self, path: str) -> dict[str, Any]:
