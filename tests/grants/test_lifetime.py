@@ -30,6 +30,7 @@ from tests.grants.asking import (
     use,
 )
 from tests.people import Org
+from tests.races.threads import at_once
 from tests.sessions import records, roads
 
 
@@ -104,6 +105,16 @@ def test_the_sweep_writes_down_what_lapsed_and_what_expired(org: Org) -> None:
     before = records.stored(org, session)
     access.run_once()
     assert records.stored(org, session) == before
+    records.assert_sound(org, session)
+
+
+def test_sweeps_at_the_same_time_write_nothing_twice(org: Org) -> None:
+    session = factories.running(org)
+    grants = [active(org, session) for _ in range(5)]
+    for grant in grants:
+        overdue(org, grant, "expires_at")
+    assert not any(counts["failed"] for counts in at_once([access.run_once] * 4))
+    assert records.kinds(org, session).count("grant.ended") == len(grants)
     records.assert_sound(org, session)
 
 
