@@ -43,6 +43,7 @@ from sessions.serializers import (
     ClaimIn,
     ClaimNextIn,
     ClaimOut,
+    ClaimsOut,
     DispatchIn,
     HeartbeatIn,
     HeartbeatOut,
@@ -100,7 +101,7 @@ class SessionViewSet(ApiViewSet):
         "retrieve": SessionDetailOut,
         "amend": SessionDetailOut,
         "claim": ClaimOut,
-        "claim_next": ClaimOut,
+        "claim_next": {200: ClaimsOut, 204: None},
         "heartbeat": HeartbeatOut,
         "checkpoint": CheckpointAnswer,
         "checkpoints": CheckpointOut,
@@ -110,7 +111,7 @@ class SessionViewSet(ApiViewSet):
         "resume": SessionDetailOut,
         "cancel": SessionDetailOut,
     }
-    statuses: ClassVar = {"checkpoint": 201}
+    statuses: ClassVar = {"claim_next": (200, 204), "checkpoint": 201}
     filters: ClassVar = {"list": SessionFilters}
     paginated_actions: ClassVar = frozenset({"list", "checkpoints", "transitions", "attempts"})
     parameters: ClassVar = {

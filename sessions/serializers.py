@@ -203,6 +203,12 @@ class ClaimOut(SessionOut):
     checkpoint = CheckpointOut(allow_null=True, source="checkpoint_to_resume_from")
 
 
+class ClaimsOut(OutputShape):
+    """What claiming next answers: at least one, since none is a 204."""
+
+    items = ClaimOut(many=True)
+
+
 class HeartbeatOut(OutputShape):
     id = IdOut("sess")
     state = serializers.ChoiceField([state.value for state in State])

@@ -44,7 +44,7 @@ class EventViewSet(ApiViewSet):
     scopes: ClassVar = {"list": Scope.READ, "create": Scope.WRITE}
     session_token_actions: ClassVar = frozenset({"list", "create"})
     inputs: ClassVar = {"create": EventIn}
-    outputs: ClassVar = {"list": EventOut, "create": EventOut}
+    outputs: ClassVar = {"list": EventOut, "create": {201: EventOut, 200: IngestedOut}}
     statuses: ClassVar = {"create": (201, 200)}
     filters: ClassVar = {"list": EventFilters}
     parameters: ClassVar = {
