@@ -13,6 +13,9 @@ from urllib.parse import urlencode
 from keeptrusts_runners.runner.client import ApiError, Client
 from keeptrusts_runners.runner.transport import Content, Transport
 
+# The server is on this machine: one that is silent for longer has ended.
+PATIENCE_SECONDS = 5.0
+
 
 class PasswordCredentials:
     """A user's access token, renewed before it ends."""
@@ -60,12 +63,14 @@ class DemoClient:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         key = str(uuid.uuid4()) if method == "POST" else None
-        return self._client.request(method, path, body, idempotency_key=key).body
+        return self._client.request(
+            method, path, body, idempotency_key=key, patience=PATIENCE_SECONDS
+        ).body
 
     def pages(self, path: str, **query: str) -> Iterator[Any]:
         """Every item of a list."""
         while True:
-            answer = self._client.request("GET", path, query=query).body
+            answer = self._client.request("GET", path, query=query, patience=PATIENCE_SECONDS).body
             yield from answer["items"]
             if answer["next_cursor"] is None:
                 return
