@@ -19,7 +19,8 @@ from profiles.models import RunnerProfile
 from sessions import claims, transitions
 from sessions.models import RunnerSession
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+# Control characters, line ends, and marks that turn the direction of what is shown after them.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _MEDIA_TYPE = re.compile(
     r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,62}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,62}"
