@@ -77,7 +77,7 @@ class ProblemMiddleware:
             response = _with_headers_of(response, self._problem(request, response))
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = "no-store"
-        if not _is_html(response):
+        if not _is_html(response) and not _is_sandboxed(response):
             response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
         return response
 
@@ -108,6 +108,11 @@ def _with_headers_of(replaced: HttpResponseBase, response: HttpResponse) -> Http
 
 def _is_html(response: HttpResponseBase) -> bool:
     return str(response.get("Content-Type", "")).startswith("text/html")
+
+
+def _is_sandboxed(response: HttpResponseBase) -> bool:
+    """A download, which has a stricter policy of its own."""
+    return str(response.get("Content-Security-Policy", "")).startswith("sandbox")
 
 
 def _is_known_host(request: HttpRequest) -> bool:
