@@ -250,6 +250,7 @@ class Walk(RuleBasedStateMachine):
         if self.state in FINAL or self.state is State.CANCELLING:
             assert answer.status_code == 409
             return
+        assert answer.status_code == 201, answer.content
         grant = answer.json()
         assert grant["state"] == ("active" if self.state in EXECUTING else "approved")
         self.grants.append(grant["id"])
@@ -263,6 +264,7 @@ class Walk(RuleBasedStateMachine):
                 assert answer.status_code == 409
                 return
             live = shown["state"] == "active" and shown["lease_epoch"] == self.epoch
+            assert answer.status_code == 200, answer.content
             assert answer.json()["allowed"] is (live and self.state in EXECUTING)
 
     # --- what always holds ---------------------------------------------------------------
