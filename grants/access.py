@@ -219,6 +219,7 @@ def revoke(
     *,
     by: Principal,
     reason: str = "",
+    lease_epoch: int | None = None,
     check: Callable[[PermissionGrant], None] = lambda grant: None,
 ) -> PermissionGrant:
     """End a grant, or withdraw its request. One that is over stays as it is.
@@ -228,7 +229,7 @@ def revoke(
     by.require(Scope.WRITE)
     session = transitions.lock(session_id, by=by)
     if by.is_executor:
-        claims.require_lease(session, by=by, named_epoch=None)
+        claims.require_lease(session, by=by, named_epoch=lease_epoch)
     grant = held(session, grant_id)
     check(grant)
     if grant.state in OPEN_GRANT_STATES:

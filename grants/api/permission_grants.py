@@ -75,12 +75,13 @@ class PermissionGrantViewSet(ApiViewSet):
     tagged_actions: ClassVar = frozenset({"retrieve", "destroy"})
     parameters: ClassVar = {
         name: {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
-        for name in ("create", "use")
+        for name in ("create", "destroy", "use")
     }
     refuses: ClassVar = {
         "create": (Conflict, *_FENCED),
         "approve": (AlreadyDecided, RequestChanged, SelfApproval, RoleNotAllowed),
         "deny": (AlreadyDecided,),
+        "destroy": _FENCED,
         "use": _FENCED,
     }
     examples: ClassVar = {
@@ -136,7 +137,13 @@ class PermissionGrantViewSet(ApiViewSet):
 
     def destroy(self, request: Request, session_id: UUID, grant_id: UUID) -> HttpResponse:
         """Revoke a permission grant, or withdraw its request. The row stays."""
-        access.revoke(session_id, grant_id, by=self.principal, check=self._require_version)
+        access.revoke(
+            session_id,
+            grant_id,
+            by=self.principal,
+            lease_epoch=named_epoch(request),
+            check=self._require_version,
+        )
         return self.answer(status=204)
 
     def _require_version(self, grant: PermissionGrant) -> None:

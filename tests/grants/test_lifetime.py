@@ -306,3 +306,13 @@ def test_a_runner_revokes_only_under_its_own_lease(org: Org) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "not_lease_holder")
     assert usable(org, grant)
     assert org.runner.api.delete(place(grant)).status_code == 204
+
+
+def test_a_runner_revokes_under_a_later_epoch_by_naming_it(org: Org) -> None:
+    session = roads.second_epoch(org)
+    grant = active(org, session)
+    refused = org.runner.api.delete(place(grant))
+    assert (refused.status_code, refused.json()["code"]) == (409, "lease_epoch_required")
+    assert org.runner.api.delete(place(grant), **{"Lease-Epoch": "1"}).status_code == 409
+    assert org.runner.api.delete(place(grant), **{"Lease-Epoch": "2"}).status_code == 204
+    assert stored_state(org, grant) == "revoked"
