@@ -80,9 +80,12 @@ def _discard(request: HttpRequest, announced: int) -> None:
 
 def _read_to_end(stream: IO[bytes], most: int) -> bytes:
     chunks: list[bytes] = []
-    while most > 0 and (chunk := stream.read(min(most, 65536))):
-        chunks.append(chunk)
-        most -= len(chunk)
+    try:
+        while most > 0 and (chunk := stream.read(min(most, 65536))):
+            chunks.append(chunk)
+            most -= len(chunk)
+    except OSError:
+        raise Malformed("The body ended before its last chunk.") from None
     return b"".join(chunks)
 
 
