@@ -217,9 +217,7 @@ class SessionViewSet(ApiViewSet):
                 raise unknown_reference(f"/profiles/{index}")
 
     def _claimed(self, session: RunnerSession) -> dict[str, Any]:
-        token = tokens.issue_session(
-            session.id, self.principal, session.lease_epoch, session.lease_ttl_seconds or 0
-        )
+        token = self._session_token(session)
         session.session_token = token  # type: ignore[attr-defined]  # part of this answer alone
         checkpoint = claims.checkpoint_to_resume_from(session)
         session.checkpoint_to_resume_from = checkpoint  # type: ignore[attr-defined]
@@ -228,7 +226,8 @@ class SessionViewSet(ApiViewSet):
     def heartbeat(self, request: Request, session_id: UUID) -> HttpResponse:
         """Record liveness: extends the lease, and the first one starts the session.
 
-        The answer says what the session is to become (`desired_state`) and renews the token.
+        The answer says what the session is to become (`desired_state`) and renews the holder's
+        token; a person who does it for the holder gets none.
         """
         fields = self.body()
         session = claims.heartbeat(
@@ -237,10 +236,14 @@ class SessionViewSet(ApiViewSet):
             lease_epoch=named_epoch(request, fields),
             progress=fields.get("progress"),
         )
-        session.session_token = tokens.issue_session(  # type: ignore[attr-defined]
-            session.id, self.principal, session.lease_epoch, session.lease_ttl_seconds or 0
-        )
+        holds = claims.holds(session, self.principal)
+        token = self._session_token(session) if holds else None
+        session.session_token = token  # type: ignore[attr-defined]  # part of this answer alone
         return self.answer(HeartbeatOut.render(session))
+
+    def _session_token(self, session: RunnerSession) -> str:
+        ttl = session.lease_ttl_seconds or 0
+        return tokens.issue_session(session.id, self.principal, session.lease_epoch, ttl)
 
     @idempotent
     def checkpoint(self, request: Request, session_id: UUID) -> HttpResponse:

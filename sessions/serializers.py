@@ -214,7 +214,7 @@ class HeartbeatOut(OutputShape):
     state = serializers.ChoiceField([state.value for state in State])
     desired_state = serializers.ChoiceField(DesiredState.choices)
     lease = serializers.SerializerMethodField()
-    session_token = serializers.CharField()
+    session_token = serializers.CharField(allow_null=True)
 
     def get_lease(self, obj: RunnerSession) -> dict[str, Any]:
         return LeaseOut.render(obj)
