@@ -56,8 +56,10 @@ def amend(
 
 
 def _coherent(fields: Mapping[str, Any]) -> None:
-    """Members that belong to an outcome come with one."""
+    """Members that belong to a state or to an outcome come with one."""
     state = fields.get("state")
+    if state is None and "reason" in fields:
+        raise field_error("/reason", "contradiction", "A reason goes with a state.")
     for name in sorted(_OF_OUTCOMES & fields.keys()):
         if state not in _OUTCOMES or (name in _OF_FAILURES and state != "failed"):
             raise field_error(f"/{name}", "contradiction", f"This does not go with {state}.")
