@@ -212,6 +212,29 @@ def test_permissions(org: Org, session: dict[str, Any]) -> None:
     assert refused["allowed"] is False
 
 
+def test_a_person_may_act_for_the_holder_and_gets_no_token(
+    org: Org, session: dict[str, Any]
+) -> None:
+    ok(org.runner.api.post(f"{path_of(session)}/claim"))
+    beat = has_shape(ok(org.operator.api.post(f"{path_of(session)}/heartbeat")), "heartbeat")
+    assert (beat["state"], beat["session_token"]) == ("running", None)
+
+
+def test_members_of_a_patch_that_do_not_go_together(org: Org, session: dict[str, Any]) -> None:
+    ok(org.runner.api.post(f"{path_of(session)}/claim"))
+    for body, pointer in (
+        ({"reason": "x"}, "/reason"),
+        ({"result": {}}, "/result"),
+        ({"event_count": 1}, "/event_count"),
+        ({"state": "completed", "error": {"code": "x"}}, "/error"),
+        ({"state": "completed", "retryable": True}, "/retryable"),
+        ({"state": "paused", "result": {}}, "/result"),
+    ):
+        refused = org.runner.api.patch(path_of(session), body)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == pointer
+
+
 def test_ending_a_session_declares_and_repeats(org: Org, session: dict[str, Any]) -> None:
     runner = Api(ok(org.runner.api.post(f"{path_of(session)}/claim"))["session_token"])
     path = path_of(session)
