@@ -25,8 +25,10 @@ from sessions import reaper
 
 log = structlog.get_logger(__name__)
 
-_LOCK = 0x6B74_6D61_696E_7461
+TURN = 0x6B74_6D61_696E_7461
 _RETRY_SECONDS = 30.0
+# A loop that holds the turn for so long is frozen, or at work that ours may go on beside.
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         log.info("maintain.started", duties=[duty.name for duty in DUTIES])
-        due = {duty.name: 0.0 for duty in DUTIES}
+        loop = Loop()
         away: str | None = None
         while not stop.wait(0.5):
-            before, away = away, _turn(due)
+            before, away = away, loop.turn()
             if away and not before:
                 log.warning("maintain.database_unavailable", reason=away)
             elif before and not away:
@@ -87,18 +89,30 @@ def _told(counts: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
-def _turn(due: dict[str, float]) -> str | None:
-    """Run what is due, if no other loop is at it. Why the database cannot be used, or None."""
-    try:
-        close_old_connections()
-        with _alone() as alone:
-            for duty in DUTIES:
-                if alone and time.monotonic() >= due[duty.name]:
-                    due[duty.name] = time.monotonic() + _run(duty)
-    except Error as error:
-        connections.close_all()
-        return _first_line(error)
-    return None
+class Loop:
+    """When each duty is due, and when this loop last had the turn."""
+
+    def __init__(self) -> None:
+        self._due = {duty.name: 0.0 for duty in DUTIES}
+        self._had_turn = time.monotonic()
+
+    def turn(self) -> str | None:
+        """Run what is due, if no other loop is at it. Why the database cannot be used, or None."""
+        try:
+            close_old_connections()
+            with _alone() as alone:
+                if alone or time.monotonic() - self._had_turn > _PATIENCE_SECONDS:
+                    self._run_what_is_due()
+                    self._had_turn = time.monotonic() if alone else self._had_turn
+        except Error as error:
+            connections.close_all()
+            return _first_line(error)
+        return None
+
+    def _run_what_is_due(self) -> None:
+        for duty in DUTIES:
+            if time.monotonic() >= self._due[duty.name]:
+                self._due[duty.name] = time.monotonic() + _run(duty)
 
 
 def _run(duty: Duty) -> float:
@@ -123,10 +137,10 @@ def _alone() -> Iterator[bool]:
     """Whether no other loop holds the turn. Nothing depends on it: duties repeat their condition
     under the rows' locks; it only keeps two loops from doing the same work."""
     with connections["maintain"].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [TURN])
         (held,) = cursor.fetchone()
         try:
             yield held
         finally:
             if held:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [TURN])

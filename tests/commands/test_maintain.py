@@ -1,0 +1,133 @@
+"""`maintain`: one pass or a loop, alone or beside another, and through a restart of PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from keeptrusts_runners.management.commands.maintain import TURN
+from tests.commands.database import Database
+from tests.commands.house import House
+from tests.commands.product import Product, eventually, new_data_dir, remove_data_dir
+
+OVERDUE = 12
+DUTIES = ["sessions", "grants", "idempotency_keys", "tokens", "partitions"]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    directory = new_data_dir()
+    database = Database(directory)
+    yield database
+    database.stop()
+    remove_data_dir(directory)
+
+
+@pytest.fixture(scope="module")
+def house(database: Database) -> Iterator[House]:
+    """Without a maintenance loop of its own."""
+    data_dir = new_data_dir()
+    product = Product(data_dir, **database.settings())
+    try:
+        yield House.open(product)
+    finally:
+        product.close()
+    product.wait_until_gone()
+    remove_data_dir(data_dir)
+
+
+@pytest.fixture(scope="module")
+def profile(house: House) -> str:
+    return house.profile("maintained", None)
+
+
+def dispatch(house: House, profile: str, number: int) -> list[str]:
+    """Sessions whose time in the queue is over in a second."""
+    return [house.dispatch(profile, queue_timeout_seconds=1) for _ in range(number)]
+
+
+def ends(house: House, session: str) -> int:
+    return Counter(e["kind"] for e in house.api.items(f"{session}/events"))["state.expired"]
+
+
+def test_one_pass_tells_what_it_did(house: House, profile: str) -> None:
+    (session,) = dispatch(house, profile, 1)
+
+    def pass_once() -> dict[str, dict[str, int]]:
+        ended = house.product.run("maintain", "--once", "--json")
+        assert (ended.returncode, ended.stdout.count("\n")) == (0, 1), ended.stderr
+        counts: dict[str, dict[str, int]] = json.loads(ended.stdout)
+        assert list(counts) == DUTIES
+        return counts
+
+    eventually(lambda: pass_once()["sessions"].get("expired") == 1, "it expires the session")
+    assert house.api.get(session)["state"] == "expired"
+    assert pass_once()["sessions"] == {}
+    told = house.product.run("maintain", "--once").stdout.splitlines()
+    assert [line.split()[0] for line in told] == DUTIES
+    assert told[0].endswith("nothing to do")
+
+
+def test_two_loops_do_everything_once_and_end_when_asked(house: House, profile: str) -> None:
+    loops = [house.product.start("maintain") for _ in range(2)]
+    for loop in loops:
+        loop.wait_until_said("maintain.started")
+    sessions = dispatch(house, profile, OVERDUE)
+    for session in sessions:
+        house.wait_for_state(session, "expired")
+    assert [ends(house, session) for session in sessions] == [1] * OVERDUE
+
+    # One dies in the middle of its life: its turn is free at once.
+    loops[0].signal(signal.SIGKILL)
+    loops[0].wait()
+    (session,) = dispatch(house, profile, 1)
+    house.wait_for_state(session, "expired")
+
+    loops[1].signal(signal.SIGTERM)
+    assert loops[1].wait(20) == 0
+    said = loops[1].said()
+    assert "maintain.stopped" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_loop_outlives_its_database_and_ends_without_it(
+    house: House, profile: str, database: Database, number: int
+) -> None:
+    loop = house.product.start("maintain")
+    loop.wait_until_said("maintain.started")
+    (session,) = dispatch(house, profile, 1)
+    database.stop()
+    try:
+        loop.wait_until_said("maintain.database_unavailable")
+    finally:
+        database.start()
+    loop.wait_until_said("maintain.database_back")
+    house.wait_for_state(session, "expired")
+    # Said once for each time it was away, not twice a second.
+    assert loop.said().count("maintain.database_unavailable") == 1
+
+    database.stop()
+    try:
+        loop.signal(number)
+        assert loop.wait(20) == 0, loop.said()
+    finally:
+        database.start()
+    assert "Traceback" not in loop.said()
+
+
+def test_a_loop_that_is_frozen_in_its_turn_holds_up_no_other(
+    house: House, profile: str, database: Database
+) -> None:
+    with psycopg.connect(database.settings()["DATABASE_MAINTAIN_URL"], autocommit=True) as frozen:
+        frozen.execute("SELECT pg_advisory_lock(%s)", [TURN])
+        loop = house.product.start("maintain")
+        (session,) = dispatch(house, profile, 1)
+        house.wait_for_state(session, "expired")
+        loop.signal(signal.SIGTERM)
+        assert loop.wait(20) == 0
