@@ -36,7 +36,7 @@ class EventOut(OutputShape):
     level = serializers.ChoiceField(Level.choices, allow_null=True)
     step = serializers.CharField(allow_null=True)
     message = serializers.CharField(allow_null=True)
-    data = serializers.JSONField(allow_null=True)  # type: ignore[assignment]  # the API's word
+    data = serializers.DictField(allow_null=True)  # type: ignore[assignment]  # the API's word
     source = serializers.CharField(allow_null=True)  # type: ignore[assignment]
     actor = serializers.CharField()
     lease_epoch = serializers.IntegerField()
