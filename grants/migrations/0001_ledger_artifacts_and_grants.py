@@ -38,6 +38,9 @@ CREATE UNIQUE INDEX runner_event_id ON runner_event (session_id, id);
 CREATE UNIQUE INDEX runner_event_client_id ON runner_event (session_id, client_id)
   WHERE client_id IS NOT NULL;
 CREATE INDEX runner_event_kind ON runner_event (session_id, kind, seq);
+-- What a runner numbered, for completeness; most sessions number nothing and have no entry here.
+CREATE INDEX runner_event_client_seq ON runner_event (session_id, lease_epoch, client_seq)
+  WHERE client_seq IS NOT NULL;
 CREATE INDEX runner_event_level ON runner_event (session_id, level, seq)
   WHERE level IN ('warning', 'error', 'critical');
 """
