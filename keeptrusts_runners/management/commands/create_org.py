@@ -11,6 +11,7 @@ from keeptrusts_runners.management.conversation import tell, text, told_plainly
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # those of serving: they load every route
     help = "Create an organization."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

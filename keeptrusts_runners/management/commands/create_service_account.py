@@ -14,6 +14,7 @@ from keeptrusts_runners.management.conversation import organization_id, tell, te
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # those of serving: they load every route
     help = "Create a service account. Its secret is printed once and stored hashed."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from keeptrusts_runners.management.conversation import organization_id, tell, te
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # those of serving: they load every route
     help = (
         "Create a person and give them a role in an organization. A person who exists already, "
         "in another organization, becomes a member and keeps their password."
