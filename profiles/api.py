@@ -18,7 +18,7 @@ from keeptrusts_runners.identity.scopes import Scope
 from profiles import catalog
 from profiles.filters import HarnessFilters, ProfileFilters
 from profiles.models import HarnessRevision, RunnerProfile
-from profiles.serializers import HarnessIn, HarnessOut, ProfileIn, ProfileOut, columns
+from profiles.serializers import HarnessIn, HarnessOut, NothingIn, ProfileIn, ProfileOut, columns
 
 
 def _tag(profile: RunnerProfile) -> str:
@@ -35,11 +35,25 @@ class ProfileViewSet(ApiViewSet):
         "retrieve": Scope.READ,
         "replace": Scope.WRITE,
         "destroy": Scope.WRITE,
+        "pause": Scope.WRITE,
+        "unpause": Scope.WRITE,
     }
-    inputs: ClassVar = {"create": ProfileIn, "replace": ProfileIn}
-    outputs: ClassVar = dict.fromkeys(("list", "create", "retrieve", "replace"), ProfileOut)
+    inputs: ClassVar = {
+        "create": ProfileIn,
+        "replace": ProfileIn,
+        "pause": NothingIn,
+        "unpause": NothingIn,
+    }
+    outputs: ClassVar = dict.fromkeys(
+        ("list", "create", "retrieve", "replace", "pause", "unpause"), ProfileOut
+    )
     filters: ClassVar = {"list": ProfileFilters}
-    refuses: ClassVar = {"create": (AlreadyExists,), "replace": (AlreadyExists, ProfileArchived)}
+    refuses: ClassVar = {
+        "create": (AlreadyExists,),
+        "replace": (AlreadyExists, ProfileArchived),
+        "pause": (ProfileArchived,),
+        "unpause": (ProfileArchived,),
+    }
     tagged_actions: ClassVar = frozenset({"retrieve", "replace", "destroy"})
     examples: ClassVar = {
         "create": (
@@ -98,6 +112,22 @@ class ProfileViewSet(ApiViewSet):
         self.require_match(_tag(profile))
         catalog.archive_profile(profile, by=self.principal)
         return self.answer(status=204)
+
+    def pause(self, request: Request, profile_id: UUID) -> HttpResponse:
+        """Pause a runner profile.
+
+        Nothing of it is claimed until it is unpaused; leases go on, and dispatches are taken and
+        wait. Pausing again is the same answer.
+        """
+        self.body()
+        profile = catalog.pause_profile(profile_id, by=self.principal)
+        return self.answer(ProfileOut.render(profile), tag=_tag(profile))
+
+    def unpause(self, request: Request, profile_id: UUID) -> HttpResponse:
+        """Unpause a runner profile: what waited is handed out again, in the order of the queue."""
+        self.body()
+        profile = catalog.unpause_profile(profile_id, by=self.principal)
+        return self.answer(ProfileOut.render(profile), tag=_tag(profile))
 
 
 class HarnessViewSet(ApiViewSet):

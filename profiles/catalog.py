@@ -22,6 +22,7 @@ from keeptrusts_runners.errors import (
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Role, Scope
 from profiles.models import HarnessRevision, HarnessStatus, ProfileStatus, RunnerProfile
+from profiles.signals import work_released
 
 _DIGEST = re.compile(r"@(sha256:[0-9a-f]{64})$")
 
@@ -121,6 +122,30 @@ def archive_profile(current: RunnerProfile, *, by: Principal) -> RunnerProfile:
     if current.status != ProfileStatus.ARCHIVED:
         current.status = ProfileStatus.ARCHIVED
         _touch(current, "status")
+    return current
+
+
+def pause_profile(profile_id: UUID, *, by: Principal) -> RunnerProfile:
+    """Nothing of it is handed out any more; leases go on. Again is the same."""
+    return _set_paused(profile_id, True, by)
+
+
+def unpause_profile(profile_id: UUID, *, by: Principal) -> RunnerProfile:
+    """What waits is handed out again, and those who wait for it are told. Again is the same."""
+    return _set_paused(profile_id, False, by)
+
+
+def _set_paused(profile_id: UUID, paused: bool, by: Principal) -> RunnerProfile:
+    _may_configure(by)
+    current = _locked(profile_id, by)
+    if current.status == ProfileStatus.ARCHIVED:
+        raise ProfileArchived
+    wanted = ProfileStatus.PAUSED if paused else ProfileStatus.ACTIVE
+    if current.status != wanted:
+        current.status = wanted
+        _touch(current, "status")
+        if not paused:
+            work_released.send(sender=RunnerProfile, organization_id=current.organization_id)
     return current
 
 

@@ -70,6 +70,10 @@ class ProfileIn(InputShape):
     retention_days = Integer(min_value=1, max_value=36_500, required=False, allow_null=True)
 
 
+class NothingIn(InputShape):
+    """An action that takes no members: the body is `{}` or absent."""
+
+
 # Member of the body → column, with the default that null resets to.
 _GROUPS: dict[str, dict[str, tuple[str, Any]]] = {
     "limits": {

@@ -11,6 +11,8 @@ api_urlpatterns = [
         "profiles/<prof:profile_id>",
         ProfileViewSet.as_view({"get": "retrieve", "put": "replace", "delete": "destroy"}),
     ),
+    path("profiles/<prof:profile_id>/pause", ProfileViewSet.as_view({"post": "pause"})),
+    path("profiles/<prof:profile_id>/unpause", ProfileViewSet.as_view({"post": "unpause"})),
     path(
         "profiles/<prof:profile_id>/harnesses",
         HarnessViewSet.as_view({"get": "list", "post": "create"}),

@@ -96,6 +96,13 @@ def profile(org: Org) -> Objects:
     return Objects(org, {"profile_id": ids.encode("prof", factories.profile(org).id)})
 
 
+def paused_profile(org: Org) -> Objects:
+    made = profile(org)
+    answer = org.operator.api.post(f"/runners/profiles/{made.path['profile_id']}/pause")
+    assert answer.status_code == 200, answer.content
+    return made
+
+
 def new_profile(org: Org) -> Objects:
     name = f"profile {ids.new().hex}"
     return Objects(org, body={"name": name, "description": "", "execution_target": "runner"})
@@ -244,6 +251,8 @@ TABLE = (
     Route("GET", _PROFILE, READ, profile, tagged=True),
     Route("PUT", _PROFILE, WRITE, replacement, tagged=True, **_CONFIGURES),
     Route("DELETE", _PROFILE, WRITE, profile, 204, tagged=True, **_CONFIGURES),
+    Route("POST", f"{_PROFILE}/pause", WRITE, profile, **_CONFIGURES),
+    Route("POST", f"{_PROFILE}/unpause", WRITE, paused_profile, **_CONFIGURES),
     Route("GET", f"{_PROFILE}/harnesses", READ, harness),
     Route("POST", f"{_PROFILE}/harnesses", WRITE, new_harness, 201, creates=True, **_CONFIGURES),
     Route("GET", f"{_PROFILE}/harnesses/latest", READ, harness, tagged=True),
