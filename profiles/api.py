@@ -13,12 +13,20 @@ from keeptrusts_runners.api.examples import Example
 from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
-from keeptrusts_runners.errors import AlreadyExists, NoHarness, ProfileArchived
+from keeptrusts_runners.errors import AlreadyExists, Conflict, NoHarness, ProfileArchived
 from keeptrusts_runners.identity.scopes import Scope
 from profiles import catalog
 from profiles.filters import HarnessFilters, ProfileFilters
 from profiles.models import HarnessRevision, RunnerProfile
-from profiles.serializers import HarnessIn, HarnessOut, NothingIn, ProfileIn, ProfileOut, columns
+from profiles.serializers import (
+    DeprecateIn,
+    HarnessIn,
+    HarnessOut,
+    NothingIn,
+    ProfileIn,
+    ProfileOut,
+    columns,
+)
 
 
 def _tag(profile: RunnerProfile) -> str:
@@ -134,12 +142,21 @@ class HarnessViewSet(ApiViewSet):
     """Immutable revisions of the code that runs inside a profile."""
 
     tag = "Harness revisions"
-    scopes: ClassVar = {"list": Scope.READ, "create": Scope.WRITE, "latest": Scope.READ}
-    inputs: ClassVar = {"create": HarnessIn}
-    outputs: ClassVar = dict.fromkeys(("list", "create", "latest"), HarnessOut)
+    scopes: ClassVar = {
+        "list": Scope.READ,
+        "create": Scope.WRITE,
+        "latest": Scope.READ,
+        "deprecate": Scope.WRITE,
+    }
+    inputs: ClassVar = {"create": HarnessIn, "deprecate": DeprecateIn}
+    outputs: ClassVar = dict.fromkeys(("list", "create", "latest", "deprecate"), HarnessOut)
     filters: ClassVar = {"list": HarnessFilters}
     tagged_actions: ClassVar = frozenset({"latest"})
-    refuses: ClassVar = {"create": (AlreadyExists, ProfileArchived), "latest": (NoHarness,)}
+    refuses: ClassVar = {
+        "create": (AlreadyExists, ProfileArchived),
+        "latest": (NoHarness,),
+        "deprecate": (Conflict,),
+    }
     examples: ClassVar = {
         "create": (
             Example(
@@ -175,3 +192,14 @@ class HarnessViewSet(ApiViewSet):
         if newest is None:
             raise NoHarness
         return self.answer(HarnessOut.render(newest), tag=etag.strong(newest.id, newest.status))
+
+    def deprecate(self, request: Request, profile_id: UUID, harness_id: UUID) -> HttpResponse:
+        """Deprecate a harness revision.
+
+        Dispatches pin it no more; sessions that are pinned to it run on. Again is the same answer.
+        """
+        reason = self.body().get("reason", "")
+        changed = catalog.deprecate_harness(
+            profile_id, harness_id, by=self.principal, reason=reason
+        )
+        return self.answer(HarnessOut.render(changed))

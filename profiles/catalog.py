@@ -178,6 +178,52 @@ def _pinned_digest(fields: Mapping[str, Any]) -> str | None:
     return named or (found[1] if found else None)
 
 
+def deprecate_harness(
+    profile_id: UUID, harness_id: UUID, *, by: Principal, reason: str = ""
+) -> HarnessRevision:
+    """No dispatch pins it by itself or by name any more; what is pinned to it runs on. Again is
+    the same. Raises Conflict for one that has been recalled."""
+    _may_configure(by)
+    current = _locked_harness(profile_id, harness_id, by)
+    if current.status == HarnessStatus.RECALLED:
+        raise Conflict("A recalled harness revision stays recalled.")
+    return _set_status(current, HarnessStatus.DEPRECATED, reason, by)
+
+
+def recall_harness(
+    profile_id: UUID, harness_id: UUID, *, by: Principal, reason: str
+) -> HarnessRevision:
+    """Nothing that is pinned to it is handed out any more; leases go on. Again is the same, and
+    the first reason stands."""
+    _may_configure(by)
+    current = _locked_harness(profile_id, harness_id, by)
+    return _set_status(current, HarnessStatus.RECALLED, reason, by)
+
+
+def _locked_harness(profile_id: UUID, harness_id: UUID, by: Principal) -> HarnessRevision:
+    found = (
+        HarnessRevision.objects.of_profile(by.organization_id, profile_id)
+        .select_for_update(no_key=True)
+        .filter(id=harness_id)
+        .first()
+    )
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _set_status(
+    current: HarnessRevision, status: HarnessStatus, reason: str, by: Principal
+) -> HarnessRevision:
+    if current.status != status:
+        current.status, current.status_reason = status, reason
+        current.status_changed_at, current.status_changed_by = clock.now(), by.actor
+        current.save(
+            update_fields=["status", "status_reason", "status_changed_at", "status_changed_by"]
+        )
+    return current
+
+
 def latest_harness(profile_id: UUID, *, by: Principal) -> HarnessRevision | None:
     """What a dispatch would pin now."""
     return HarnessRevision.objects.of_profile(by.organization_id, profile_id).newest_usable()

@@ -2,7 +2,7 @@
 
 Beside each model the migrations add what the ORM cannot say: row-level security, the tenant key
 UNIQUE (organization_id, id), and the reference (organization_id, profile_id) of a harness to its
-profile. The application may update nothing of a harness but its status.
+profile. The application may update nothing of a harness but its status and who set it, and why.
 """
 
 from __future__ import annotations
@@ -128,6 +128,9 @@ class HarnessRevision(models.Model):
     status = models.CharField(
         max_length=16, choices=HarnessStatus.choices, default=HarnessStatus.ACTIVE
     )
+    status_reason = models.TextField(blank=True, default="")
+    status_changed_at = models.DateTimeField(null=True)
+    status_changed_by = models.CharField(max_length=64, blank=True, default="")
     notes = models.TextField(blank=True, default="")
     published_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     published_by = models.CharField(max_length=64)

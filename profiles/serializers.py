@@ -153,6 +153,10 @@ class HarnessIn(InputShape):
     notes = Text(max_length=4000, lines=True, required=False, allow_blank=True)
 
 
+class DeprecateIn(InputShape):
+    reason = Text(max_length=2000, lines=True, required=False, allow_blank=True)
+
+
 class HarnessOut(OutputShape):
     id = IdOut("harn")
     profile_id = IdOut("prof")
@@ -162,6 +166,9 @@ class HarnessOut(OutputShape):
     mutable_tag = serializers.SerializerMethodField()
     entrypoint = serializers.ListField(child=serializers.CharField())
     status = serializers.ChoiceField(models.HarnessStatus.choices)
+    status_reason = serializers.CharField()
+    status_changed_at = InstantOut(allow_null=True)
+    status_changed_by = serializers.CharField()
     notes = serializers.CharField()
     published_at = InstantOut()
     published_by = serializers.CharField()

@@ -21,6 +21,10 @@ api_urlpatterns = [
         "profiles/<prof:profile_id>/harnesses/latest",
         HarnessViewSet.as_view({"get": "latest"}),
     ),
+    path(
+        "profiles/<prof:profile_id>/harnesses/<harn:harness_id>/deprecate",
+        HarnessViewSet.as_view({"post": "deprecate"}),
+    ),
 ]
 
 page_urlpatterns = [

@@ -108,6 +108,7 @@ class RunnerSession(models.Model):
         null=True,
         related_name="sessions",
         db_constraint=False,
+        db_index=False,
     )
     retry_of = models.ForeignKey(
         "self", models.PROTECT, null=True, related_name="retries", db_constraint=False
@@ -188,6 +189,7 @@ class RunnerSession(models.Model):
                 name="runner_session_open",
             ),
             models.Index(fields=["profile", "-id"], name="runner_session_of_profile"),
+            models.Index(fields=["harness", "-id"], name="runner_session_of_harness"),
             models.Index(fields=["organization", "task_id", "-id"], name="runner_session_of_task"),
         ]
         constraints = [

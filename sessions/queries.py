@@ -38,6 +38,18 @@ def sessions(*, by: Principal) -> QuerySet[RunnerSession]:
     return RunnerSession.objects.in_organization(by.organization_id).defer("input", "grant_policy")
 
 
+def of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
+    """Every session that is pinned to this revision, newest first. Served by
+    runner_session_of_harness."""
+    return sessions(by=by).filter(harness_id=harness_id).order_by("-id")
+
+
+def to_cancel_of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession, UUID]:
+    """The ids of those that are open and not yet asked to end."""
+    wanted = of_harness(harness_id, by=by).filter(state__in=sorted(OPEN - {State.CANCELLING}))
+    return wanted.values_list("id", flat=True)
+
+
 def transitions(session_id: UUID) -> QuerySet[Transition]:
     """The session's way through its lifecycle, in order."""
     return Transition.objects.filter(session_id=session_id).order_by("seq")

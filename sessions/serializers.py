@@ -96,6 +96,11 @@ class ResumeIn(InputShape):
     checkpoint_id = Id("ckpt", required=False)
 
 
+class RecallIn(InputShape):
+    reason = Text(max_length=2000, lines=True)
+    cancel_sessions = Boolean(required=False)
+
+
 class ErrorIn(InputShape):
     code = Text(max_length=64, pattern=r"[a-z0-9][a-z0-9_.-]*")
     message = Text(max_length=4000, lines=True, required=False, allow_blank=True)
@@ -163,6 +168,17 @@ class SessionOut(OutputShape):
 
     def get_lease(self, obj: RunnerSession) -> dict[str, Any] | None:
         return LeaseOut.render(obj) if obj.is_leased else None
+
+
+class RecallOut(OutputShape):
+    """A recalled revision and the sessions that it touched, newest first. `truncated`: there are
+    more than these. `open_left`: there is more to cancel; ask again."""
+
+    harness = HarnessOut()
+    sessions = SessionOut(many=True)
+    truncated = serializers.BooleanField()
+    cancelled = serializers.IntegerField()
+    open_left = serializers.BooleanField()
 
 
 class CheckpointOut(OutputShape):

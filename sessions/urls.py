@@ -4,6 +4,7 @@ from django.urls import path
 
 from sessions import pages
 from sessions.api import SessionViewSet
+from sessions.api_harnesses import HarnessRecallViewSet
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -20,6 +21,10 @@ api_urlpatterns = [
     path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
+    path(
+        "profiles/<prof:profile_id>/harnesses/<harn:harness_id>/recall",
+        HarnessRecallViewSet.as_view({"post": "recall"}),
+    ),
 ]
 
 page_urlpatterns = [

@@ -122,6 +122,19 @@ def harness(org: Org) -> Objects:
     return made
 
 
+def one_harness(org: Org) -> Objects:
+    made = harness(org)
+    latest = org.viewer.api.get(f"/runners/profiles/{made.path['profile_id']}/harnesses/latest")
+    made.path["harness_id"] = latest.json()["id"]
+    return made
+
+
+def recall(org: Org) -> Objects:
+    made = one_harness(org)
+    made.body = {"reason": "it is broken"}
+    return made
+
+
 def new_harness(org: Org) -> Objects:
     made = profile(org)
     made.body = {"version": "2026.05.01", "image_ref": "registry.test/harness:2026.05.01"}
@@ -235,6 +248,7 @@ def new_machine(org: Org) -> Objects:
 
 _PROFILES = "/v1/runners/profiles"
 _PROFILE = f"{_PROFILES}/{{profile_id}}"
+_HARNESS = f"{_PROFILE}/harnesses/{{harness_id}}"
 _SESSIONS = "/v1/runners/sessions"
 _SESSION = f"{_SESSIONS}/{{session_id}}"
 _ARTIFACT = f"{_SESSION}/artifacts/{{artifact_id}}"
@@ -256,6 +270,8 @@ TABLE = (
     Route("GET", f"{_PROFILE}/harnesses", READ, harness),
     Route("POST", f"{_PROFILE}/harnesses", WRITE, new_harness, 201, creates=True, **_CONFIGURES),
     Route("GET", f"{_PROFILE}/harnesses/latest", READ, harness, tagged=True),
+    Route("POST", f"{_HARNESS}/deprecate", WRITE, one_harness, **_CONFIGURES),
+    Route("POST", f"{_HARNESS}/recall", WRITE, recall, **_CONFIGURES),
     Route("GET", _SESSIONS, READ, pending, outsider=200),
     Route("POST", _SESSIONS, DISPATCH, dispatch, 201, outsider=422, creates=True),
     Route("POST", f"{_SESSIONS}/claim", CLAIM, queued, outsider=204),
