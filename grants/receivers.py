@@ -44,7 +44,7 @@ def record_changes(changes: list[Change], **_: Any) -> list[Recorded]:
 
 def _record(change: Change) -> Record:
     data = dict(change.data)
-    if change.kind is None:
+    if change.kind is None and change.verb is not None:
         data |= {
             "verb": change.verb.value,
             "from": change.source.value if change.source else None,
@@ -73,6 +73,8 @@ def _level(change: Change) -> str:
 def _message(change: Change) -> str:
     if change.kind == "checkpoint.recorded":
         return f"Checkpoint {change.data['number']} recorded"
+    if change.verb is None:
+        return str(change.data["comment"])
     if change.source == change.target:
         return f"{change.verb.value} while {change.target.value}"
     start = f"{change.source.value} → " if change.source else ""

@@ -92,6 +92,7 @@ def _dispatch_record(
     """What was asked for, whole: the ledger proves the input, not only that there was one."""
     return {
         "task_id": session.task_id,
+        "retry_of": ids.encode("sess", session.retry_of_id) if session.retry_of_id else None,
         "profile_id": ids.encode("prof", profile.id),
         "profile_version": profile.version,
         "harness_id": ids.encode("harn", harness.id) if harness else None,

@@ -36,6 +36,14 @@ class DesiredState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+class Disposition(models.TextChoices):
+    """What a person decides about a session whose outcome nobody knows."""
+
+    ACCEPT = "accept"
+    RETRY = "retry"
+    ABANDON = "abandon"
+
+
 class View(models.TextChoices):
     """The four lists that operators keep open."""
 
@@ -64,7 +72,8 @@ class SessionQuerySet(models.QuerySet["RunnerSession"]):
                 return self.filter(state__in=[*LEASED, State.PAUSED])
             case View.ATTENTION:
                 return self.filter(
-                    Q(state__in=[State.LOST, State.CANCELLING])
+                    Q(state=State.CANCELLING)
+                    | Q(state=State.LOST, disposition="")
                     | Q(state=State.PENDING, failures__gt=0)
                 )
             case _:
@@ -160,6 +169,12 @@ class RunnerSession(models.Model):
     reported_outcome = models.CharField(max_length=16, blank=True, default="")
     outcome_epoch = models.PositiveBigIntegerField(null=True)
     outcome_digest = models.BinaryField(max_length=32, null=True)
+
+    disposition = models.CharField(
+        max_length=16, choices=Disposition.choices, blank=True, default=""
+    )
+    disposition_by = models.CharField(max_length=64, blank=True, default="")
+    disposition_at = models.DateTimeField(null=True)
 
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     dispatched_at = models.DateTimeField(null=True)

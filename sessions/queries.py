@@ -44,6 +44,12 @@ def of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
     return sessions(by=by).filter(harness_id=harness_id).order_by("-id")
 
 
+def newest_retry(session_id: UUID, *, by: Principal) -> UUID | None:
+    """The last session that was dispatched to run this one's task again."""
+    found = sessions(by=by).filter(retry_of_id=session_id).order_by("-id")
+    return found.values_list("id", flat=True).first()
+
+
 def to_cancel_of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession, UUID]:
     """The ids of those that are open and not yet asked to end."""
     wanted = of_harness(harness_id, by=by).filter(state__in=sorted(OPEN - {State.CANCELLING}))

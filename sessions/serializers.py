@@ -23,7 +23,7 @@ from keeptrusts_runners.api.inputs import (
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
 from profiles.models import MAX_LEASE_TTL_SECONDS
 from profiles.serializers import HarnessOut
-from sessions.models import DesiredState, RunnerSession, SideEffects
+from sessions.models import DesiredState, Disposition, RunnerSession, SideEffects
 from sessions.states import State
 
 MAX_INPUT_BYTES = 256 * 1024
@@ -96,6 +96,15 @@ class ResumeIn(InputShape):
     checkpoint_id = Id("ckpt", required=False)
 
 
+class SessionRetryIn(InputShape):
+    same_harness = Boolean(required=False)
+
+
+class DispositionIn(InputShape):
+    decision = Choice(Disposition.values)
+    comment = Text(max_length=2000, lines=True)
+
+
 class RecallIn(InputShape):
     reason = Text(max_length=2000, lines=True)
     cancel_sessions = Boolean(required=False)
@@ -132,6 +141,12 @@ class LeaseOut(OutputShape):
     heartbeat_interval_seconds = serializers.IntegerField()
 
 
+class DispositionOut(OutputShape):
+    decision = serializers.CharField(source="disposition")
+    by = serializers.CharField(source="disposition_by")
+    at = InstantOut(source="disposition_at")
+
+
 class SessionOut(OutputShape):
     """A session as lists show it."""
 
@@ -156,6 +171,7 @@ class SessionOut(OutputShape):
     error = serializers.DictField(allow_null=True)
     reported_outcome = serializers.CharField()
     lease = serializers.SerializerMethodField()
+    disposition = serializers.SerializerMethodField()
     dispatched_by = serializers.CharField()
     not_before = InstantOut(allow_null=True)
     created_at = InstantOut()
@@ -168,6 +184,10 @@ class SessionOut(OutputShape):
 
     def get_lease(self, obj: RunnerSession) -> dict[str, Any] | None:
         return LeaseOut.render(obj) if obj.is_leased else None
+
+    def get_disposition(self, obj: RunnerSession) -> dict[str, Any] | None:
+        """What a person decided about a lost session: decision, by, at."""
+        return DispositionOut.render(obj) if obj.disposition else None
 
 
 class RecallOut(OutputShape):
@@ -207,6 +227,12 @@ class SessionDetailOut(SessionOut):
     def get_completeness(self, obj: RunnerSession) -> list[dict[str, Any]]:
         """For each epoch: epoch, declared, received, missing."""
         return queries.completeness(obj)
+
+
+class DecidedOut(SessionDetailOut):
+    """A lost session that has been decided on, and the newest retry of it."""
+
+    retry_id = IdOut("sess", allow_null=True)
 
 
 class ClaimOut(SessionOut):

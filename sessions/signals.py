@@ -19,11 +19,12 @@ class Change:
     """One session's step, as it stands after the guarded update.
 
     `source` is None for a dispatch. `kind` names the ledger record when the step is not a change
-    of state (`checkpoint.recorded`); `also` are further records of the same step.
+    of state (`checkpoint.recorded`); `also` are further records of the same step. A `note` is no
+    step of the lifecycle: it has no verb, and its `data` has a `comment`.
     """
 
     session: RunnerSession
-    verb: Verb
+    verb: Verb | None
     source: State | None
     target: State
     by: Principal

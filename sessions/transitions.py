@@ -49,8 +49,13 @@ def lock(session_id: UUID, *, by: Principal) -> RunnerSession:
 
 def conflict(session: RunnerSession, verb: Verb, detail: str | None = None) -> StateConflict:
     """The refusal of a verb in the session's present state."""
+    return refusal(session, detail or f"A {session.state} session does not take {verb}.")
+
+
+def refusal(session: RunnerSession, detail: str) -> StateConflict:
+    """What the session's present state does not allow, and what it does."""
     return StateConflict(
-        detail or f"A {session.state} session does not take {verb}.",
+        detail,
         current_state=session.state,
         allowed_verbs=states.allowed_verbs(State(session.state)),
     )
@@ -141,7 +146,7 @@ def _transition(change: Change, place: Recorded) -> Transition:
         organization_id=session.organization_id,
         session_id=session.id,
         seq=place.seq,
-        verb=change.verb,
+        verb=change.verb or "",
         source=change.source or "",
         target=change.target,
         reason=change.reason,

@@ -5,6 +5,7 @@ from django.urls import path
 from sessions import pages
 from sessions.api import SessionViewSet
 from sessions.api_harnesses import HarnessRecallViewSet
+from sessions.api_retries import RetryViewSet
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -21,6 +22,8 @@ api_urlpatterns = [
     path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
+    path(f"{_ONE}/retry", RetryViewSet.as_view({"post": "retry"})),
+    path(f"{_ONE}/disposition", RetryViewSet.as_view({"post": "decide"})),
     path(
         "profiles/<prof:profile_id>/harnesses/<harn:harness_id>/recall",
         HarnessRecallViewSet.as_view({"post": "recall"}),

@@ -14,8 +14,10 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from keeptrusts_runners import ids
+from sessions.states import State
 from tests import factories
 from tests.people import Machine, Org, Person
+from tests.sessions import roads
 
 PUBLIC = "public"
 ANY_TOKEN = ""
@@ -168,6 +170,21 @@ def running_with(body: Any) -> Prepare:
     return prepare
 
 
+def cancelled(org: Org) -> Objects:
+    made = pending(org)
+    answer = org.operator.api.post(f"/runners/sessions/{made.path['session_id']}/cancel")
+    assert answer.status_code == 200, answer.content
+    return made
+
+
+def lost(org: Org) -> Objects:
+    return Objects(
+        org,
+        _sess(roads.reach(org, State.LOST)),
+        {"decision": "accept", "comment": "it is in the books"},
+    )
+
+
 def paused(org: Org) -> Objects:
     made = pending(org)
     answer = org.operator.api.post(f"/runners/sessions/{made.path['session_id']}/pause")
@@ -292,6 +309,8 @@ TABLE = (
     Route("POST", f"{_SESSION}/pause", WRITE, running, executes=True),
     Route("POST", f"{_SESSION}/resume", WRITE, paused, executes=True),
     Route("POST", f"{_SESSION}/cancel", WRITE, running, executes=True),
+    Route("POST", f"{_SESSION}/retry", WRITE, cancelled, 201, creates=True, executes=True),
+    Route("POST", f"{_SESSION}/disposition", WRITE, lost, executes=True),
     Route("GET", f"{_SESSION}/events", READ, running, **_OWN),
     Route(
         "POST", f"{_SESSION}/events", WRITE, running_with({"kind": "log", "message": "m"}), 201,

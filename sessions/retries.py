@@ -1,0 +1,101 @@
+"""What persons do about ended sessions: run the task again as a new session, and decide about
+those that were lost, of which nobody knows the outcome."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import AlreadyDecided
+from keeptrusts_runners.identity.principal import Principal
+from sessions import lifecycle, transitions
+from sessions.models import Disposition, RunnerSession
+from sessions.signals import Change
+from sessions.states import State
+
+# What a retry takes over. Its start time, its attempts so far and its trace are its own.
+_KEPT = (
+    "profile_id",
+    "task_id",
+    "input",
+    "side_effects",
+    "priority",
+    "labels",
+    "metadata",
+    "max_attempts",
+    "queue_timeout_seconds",
+    "timeout_seconds",
+)
+
+
+def retry(session_id: UUID, *, by: Principal, same_harness: bool = False) -> RunnerSession:
+    """A new session of the same task, with `retry_of`; the old one stays as it ended.
+
+    The newest usable harness revision is pinned, or with `same_harness` the one that the old
+    session had. Raises StateConflict before the old one has ended, Conflict for a revision that
+    is not active, ProfileArchived.
+    """
+    session = _ended(session_id, "retry", by)
+    return _again(session, by, same_harness)
+
+
+def _ended(session_id: UUID, verb: str, by: Principal) -> RunnerSession:
+    session = transitions.lock(session_id, by=by)
+    lifecycle.may_operate(session, by)
+    if not session.is_final:
+        raise transitions.refusal(session, f"A {session.state} session does not take {verb}.")
+    return session
+
+
+def _again(session: RunnerSession, by: Principal, same_harness: bool) -> RunnerSession:
+    fields = {name: getattr(session, name) for name in _KEPT} | {"retry_of_id": session.id}
+    if same_harness:
+        fields["harness_id"] = session.harness_id
+    return lifecycle.dispatch(fields, by=by)
+
+
+def decide(
+    session_id: UUID, decision: Disposition, *, by: Principal, comment: str = ""
+) -> RunnerSession:
+    """Record what a person decided about a lost session; `retry` dispatches one, once.
+
+    The same decision again changes nothing. Raises StateConflict for a session that is not lost,
+    AlreadyDecided for another decision.
+    """
+    session = _ended(session_id, "disposition", by)
+    if session.state != State.LOST:
+        raise transitions.refusal(session, f"The outcome of a {session.state} session is known.")
+    if session.disposition == decision:
+        return session
+    if session.disposition:
+        raise AlreadyDecided(state=session.disposition, decided_by=session.disposition_by)
+    made = _again(session, by, False) if decision == Disposition.RETRY else None
+    _record(session, decision, comment, made, by)
+    return session
+
+
+def _record(
+    session: RunnerSession,
+    decision: Disposition,
+    comment: str,
+    made: RunnerSession | None,
+    by: Principal,
+) -> None:
+    now = clock.now()
+    values = {
+        "disposition": decision,
+        "disposition_by": by.actor,
+        "disposition_at": now,
+        "version": session.version + 1,
+        "updated_at": now,
+    }
+    RunnerSession.objects.filter(id=session.id).update(**values)
+    for name, value in values.items():
+        setattr(session, name, value)
+    data = {
+        "disposition": str(decision),
+        "comment": comment,
+        "retry_id": ids.encode("sess", made.id) if made else None,
+    }
+    lost = State(session.state)
+    transitions.record([Change(session, None, lost, lost, by, now, data=data, kind="note")])
