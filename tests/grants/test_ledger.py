@@ -139,7 +139,8 @@ def test_of_a_harness_only_the_status_changes(org: Org) -> None:
         if "permission denied"
         in refusal("default", org, f"UPDATE runner_harness SET {column} = {column}")
     }
-    assert refused == columns - {"status"}
+    told = {"status", "status_reason", "status_changed_at", "status_changed_by"}
+    assert refused == columns - told
     assert "permission denied" in refusal("default", org, "DELETE FROM runner_harness")
 
 
