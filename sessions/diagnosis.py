@@ -45,6 +45,11 @@ class Waiting:
     until: datetime | None = None
     blocked: bool = True
 
+    @property
+    def code(self) -> str:
+        """The word as programs read it."""
+        return self.word.lower().replace(" ", "_")
+
 
 def waiting(session: RunnerSession, active: int, now: datetime) -> Waiting:
     """The first reason that keeps every executor from claiming it; `active` counts the leases of

@@ -190,6 +190,12 @@ def leased_of_profile(profile_id: UUID) -> int:
     return RunnerSession.objects.leased().filter(profile_id=profile_id).count()
 
 
+def slot_holders(profile_id: UUID) -> QuerySet[RunnerSession, UUID]:
+    """The sessions of the profile that hold a lease now, newest first."""
+    held = RunnerSession.objects.leased().filter(profile_id=profile_id)
+    return held.order_by("-id").values_list("id", flat=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileFigures:
     """How one profile fares. `failed` and `last_claim` are of what was dispatched in the last

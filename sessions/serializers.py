@@ -235,6 +235,55 @@ class DecidedOut(SessionDetailOut):
     retry_id = IdOut("sess", allow_null=True)
 
 
+class DepthOut(OutputShape):
+    queued = serializers.IntegerField()
+    oldest_waiting_at = InstantOut(allow_null=True)
+    active = serializers.IntegerField()
+    paused = serializers.IntegerField()
+
+
+class ProfileDepthOut(DepthOut):
+    profile_id = IdOut("prof")
+    name = serializers.CharField()
+    status = serializers.CharField()
+
+
+class StatsOut(OutputShape):
+    """Depth in total and by profile, the busiest first; `truncated`: there are more profiles."""
+
+    total = DepthOut()
+    profiles = ProfileDepthOut(many=True)
+    truncated = serializers.BooleanField()
+
+
+class WaitingOut(OutputShape):
+    code = serializers.CharField()
+    until = InstantOut(allow_null=True)
+    blocked = serializers.BooleanField()
+
+
+class SlotsOut(OutputShape):
+    max_concurrent_sessions = serializers.IntegerField()
+    active = serializers.IntegerField()
+    holders = serializers.ListField(child=IdOut("sess"))
+
+
+class ExplanationOut(OutputShape):
+    """Why a session is where it is, and what may be asked of it. The last four are of pending
+    sessions; `position` is of at least that place when `position_capped`."""
+
+    id = IdOut("sess", source="session.id")
+    state = serializers.CharField(source="session.state")
+    reason = serializers.CharField(source="session.reason")
+    labels = serializers.DictField(child=serializers.CharField(), source="session.labels")
+    sentence = serializers.CharField()
+    allowed_verbs = serializers.ListField(child=serializers.CharField())
+    waiting = WaitingOut(allow_null=True)
+    position = serializers.IntegerField(allow_null=True)
+    position_capped = serializers.BooleanField()
+    limit = SlotsOut(allow_null=True)
+
+
 class ClaimOut(SessionOut):
     """What a claim hands to the executor: the work, the lease, and the token for it."""
 

@@ -5,6 +5,7 @@ from django.urls import path
 from sessions import pages
 from sessions.api import SessionViewSet
 from sessions.api_harnesses import HarnessRecallViewSet
+from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
 
 _ONE = "sessions/<sess:session_id>"
@@ -22,6 +23,8 @@ api_urlpatterns = [
     path(f"{_ONE}/pause", SessionViewSet.as_view({"post": "pause"})),
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
+    path("stats", InsightViewSet.as_view({"get": "stats"})),
+    path(f"{_ONE}/explain", InsightViewSet.as_view({"get": "explain"})),
     path(f"{_ONE}/retry", RetryViewSet.as_view({"post": "retry"})),
     path(f"{_ONE}/disposition", RetryViewSet.as_view({"post": "decide"})),
     path(

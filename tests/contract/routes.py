@@ -309,6 +309,8 @@ TABLE = (
     Route("POST", f"{_SESSION}/pause", WRITE, running, executes=True),
     Route("POST", f"{_SESSION}/resume", WRITE, paused, executes=True),
     Route("POST", f"{_SESSION}/cancel", WRITE, running, executes=True),
+    Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
+    Route("GET", f"{_SESSION}/explain", READ, pending),
     Route("POST", f"{_SESSION}/retry", WRITE, cancelled, 201, creates=True, executes=True),
     Route("POST", f"{_SESSION}/disposition", WRITE, lost, executes=True),
     Route("GET", f"{_SESSION}/events", READ, running, **_OWN),

@@ -1,0 +1,38 @@
+"""/v1/runners/stats and /v1/runners/sessions/{id}/explain: how much waits, and why."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from keeptrusts_runners.api.views import ApiViewSet
+from keeptrusts_runners.identity.scopes import Scope
+from sessions import insight
+from sessions.serializers import ExplanationOut, StatsOut
+
+
+class InsightViewSet(ApiViewSet):
+    """What an operator looks at first."""
+
+    tag = "Sessions"
+    scopes: ClassVar = {"stats": Scope.READ, "explain": Scope.READ}
+    outputs: ClassVar = {"stats": StatsOut, "explain": ExplanationOut}
+
+    def stats(self, request: Request) -> HttpResponse:
+        """Get the depth of the queue, its oldest session, and what is active and paused.
+
+        In total and by profile, at most 1,000 profiles, the busiest first.
+        """
+        return self.answer(StatsOut.render(insight.stats(by=self.principal)))
+
+    def explain(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Say why a session waits, or why it is in its state, and what may be asked of it.
+
+        Of a pending session: its place in the order of claims, the first reason that keeps it
+        waiting, and who holds the slots of its profile (at most 20 are named).
+        """
+        found = insight.explain(session_id, by=self.principal)
+        return self.answer(ExplanationOut.render(found))

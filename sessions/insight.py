@@ -1,0 +1,125 @@
+"""What operators ask of many sessions at once, or of one that does not move. Reads alone; every
+answer is bounded, whatever there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from keeptrusts_runners import clock
+from keeptrusts_runners.identity.principal import Principal
+from sessions import diagnosis, queries, states
+from sessions.diagnosis import Waiting
+from sessions.models import RunnerSession
+from sessions.states import State
+
+MAX_PROFILES, MAX_HOLDERS = 1000, 20
+
+# One short walk over runner_session_open for each profile that is in use.
+_DEPTHS = """
+SELECT p.id, p.name, p.status, o.queued, o.oldest, o.active, o.paused
+  FROM runner_profile p
+ CROSS JOIN LATERAL (
+       SELECT count(*) FILTER (WHERE state = 'pending') AS queued,
+              min(created_at) FILTER (WHERE state = 'pending') AS oldest,
+              count(*) FILTER (WHERE state NOT IN ('pending', 'paused')) AS active,
+              count(*) FILTER (WHERE state = 'paused') AS paused
+         FROM runner_session
+        WHERE profile_id = p.id
+          AND state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')) o
+ WHERE p.organization_id = %s AND (p.status <> 'archived' OR o.queued + o.active + o.paused > 0)
+ ORDER BY o.queued + o.active DESC, p.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits, runs and is paused, and since when the oldest waits."""
+
+    queued: int
+    oldest_waiting_at: datetime | None
+    active: int
+    paused: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileDepth(Depth):
+    profile_id: UUID
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """`total` is of all profiles; with `truncated` there are more than are listed."""
+
+    total: Depth
+    profiles: list[ProfileDepth]
+    truncated: bool
+
+
+def stats(*, by: Principal) -> Stats:
+    """Exact, the busiest profiles first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DEPTHS, [by.organization_id])
+        found = [ProfileDepth(*row[3:], *row[:3]) for row in cursor.fetchall()]
+    oldest = [each.oldest_waiting_at for each in found if each.oldest_waiting_at]
+    total = Depth(
+        sum(each.queued for each in found),
+        min(oldest, default=None),
+        sum(each.active for each in found),
+        sum(each.paused for each in found),
+    )
+    return Stats(total, found[:MAX_PROFILES], len(found) > MAX_PROFILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A profile's limit, and who holds its slots: at most MAX_HOLDERS of them."""
+
+    max_concurrent_sessions: int
+    active: int
+    holders: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a session is where it is. `position` counts from 1 in the order of claims; with
+    `position_capped` there are more before it than are counted. Of what keeps a pending session
+    waiting, `waiting` is the first reason."""
+
+    session: RunnerSession
+    sentence: str
+    allowed_verbs: list[str]
+    waiting: Waiting | None = None
+    position: int | None = None
+    position_capped: bool = False
+    limit: Limit | None = None
+
+
+def explain(session_id: UUID, *, by: Principal) -> Explanation:
+    """Raises NotFound."""
+    session = queries.session(session_id, by=by)
+    verbs = states.allowed_verbs(State(session.state))
+    if session.state != State.PENDING:
+        return Explanation(session, diagnosis.cause(session), verbs)
+    limit = _limit(session)
+    waiting = diagnosis.waiting(session, limit.active if limit else 0, clock.now())
+    ahead = queries.ahead_of(session)
+    capped = ahead > queries.COUNT_CAP
+    position = min(ahead, queries.COUNT_CAP) + 1
+    return Explanation(session, waiting.sentence, verbs, waiting, position, capped, limit)
+
+
+def _limit(session: RunnerSession) -> Limit | None:
+    most = session.profile.max_concurrent_sessions
+    if most is None:
+        return None
+    return Limit(
+        most,
+        queries.leased_of_profile(session.profile_id),
+        list(queries.slot_holders(session.profile_id)[:MAX_HOLDERS]),
+    )
