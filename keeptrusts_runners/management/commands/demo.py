@@ -59,6 +59,7 @@ Logs are in {logs}. Ctrl-C stops everything.
 
 
 class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # its server makes them
     help = (
         "Start everything: database, server, maintenance loop, a reference runner, and sessions "
         "that keep coming. With --once: one session from dispatch to verified evidence."
