@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 
-from keeptrusts_runners import ids
+from keeptrusts_runners import env, ids
 from keeptrusts_runners.identity import tokens
 from sessions import queries
 from tests.contract.routes import Objects, Route
@@ -17,7 +17,8 @@ from tests.people import Api, Machine, Org
 PRODUCT_APPS = ("identity", "api", "profiles", "runner_sessions", "grants")
 _LEAKS = re.compile(
     r"Traceback|File \"|\.py\"|psycopg|django\.|\bSELECT\b.+\bFROM\b|INSERT INTO|UPDATE \"|"
-    r"relation \"|DETAIL:|violates|runner_(session|profile|event|grant)\b|/work/|/tmp/"
+    r"relation \"|DETAIL:|violates|runner_(session|profile|event|grant)\b|/tmp/|"
+    + re.escape(str(env.BASE_DIR))
 )
 
 
