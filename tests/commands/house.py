@@ -50,7 +50,8 @@ class House:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         server = product.start("serve", "--bind", f"127.0.0.1:{port}", "--migrate", *serve)
-        eventually(Http(url).is_ready, f"the server is ready; it said {server.said()}")
+        page = Http(url)
+        eventually(page.is_ready, "it is ready", instead=lambda: page.readiness() + server.said())
         people = product.ask("shell", "--no-imports", "-c", PEOPLE)
         return cls(product, server, sign_in(url, *people["admin"]), tuple(people["runner"]))
 
@@ -101,7 +102,7 @@ class House:
             found: dict[str, Any] = self.api.get(session)
             return found if found["state"] in states else None
 
-        return eventually(look, f"{session} becomes {states}; {self.api.get(session)}")
+        return eventually(look, f"it becomes {states}", instead=lambda: self.api.get(session))
 
     def wait_for_event(self, session: str, kind: str, number: int = 1) -> dict[str, Any]:
         """The so-manieth event of this kind."""
@@ -110,7 +111,7 @@ class House:
             found = [e for e in self.api.items(f"{session}/events") if e["kind"] == kind]
             return found[number - 1] if len(found) >= number else None
 
-        return eventually(look, f"{session} has {number} × {kind}")
+        return eventually(look, f"it has {number} × {kind}", instead=lambda: self.api.get(session))
 
 
 def said_by(runner: Running) -> list[dict[str, Any]]:

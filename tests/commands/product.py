@@ -32,11 +32,17 @@ OURS = ("KEEPTRUSTS_", "DATABASE_", "SECRET_KEY", "DJANGO_", "PYTEST_")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, seconds: float = DEADLINE) -> T:
-    """What `look` answers, once that is something; fails with `what` when it never is."""
+def eventually(
+    look: Callable[[], T | None],
+    what: str,
+    seconds: float = DEADLINE,
+    instead: Callable[[], object] = str,
+) -> T:
+    """What `look` answers, once that is something; fails with `what` when it never is, and with
+    what is there `instead`."""
     ends = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < ends, f"not within {seconds:g} s: {what}; {instead()}"
         threading.Event().wait(0.05)
     return found
 
@@ -80,7 +86,7 @@ class Running:
             assert text in said or self._process.poll() is None, f"it ended and said: {said}"
             return said if text in said else None
 
-        return eventually(look, f"it says {text!r}; it said: {self.said()}", seconds)
+        return eventually(look, f"it says {text!r}", seconds, self.said)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -154,9 +160,7 @@ class Product:
         return processes_about(self.data_dir)
 
     def wait_until_gone(self, seconds: float = DEADLINE) -> None:
-        eventually(
-            lambda: not self.processes(), f"no process is left of {self.processes()}", seconds
-        )
+        eventually(lambda: not self.processes(), "no process is left", seconds, self.processes)
 
     def close(self) -> None:
         for running in reversed(self._started):
@@ -251,6 +255,12 @@ class Http:
         with suppress(OSError):
             return self.request("GET", "/readyz").status == 200
         return False
+
+    def readiness(self) -> str:
+        try:
+            return self.request("GET", "/readyz").content.decode()
+        except OSError as error:
+            return str(error)
 
     @staticmethod
     def _expect(answer: Answer) -> Any:

@@ -59,7 +59,7 @@ def serve(product: Product, *more: str) -> tuple[Running, int]:
     port = free_port()
     running = product.start("serve", "--bind", f"127.0.0.1:{port}", *more)
     api = Http(f"http://127.0.0.1:{port}")
-    eventually(api.is_ready, f"it is ready; it said {running.said()}")
+    eventually(api.is_ready, "it is ready", instead=lambda: api.readiness() + running.said())
     return running, port
 
 
