@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
 from tests.database import databases
+
+# How fast this machine is now says nothing about the code.
+hypothesis.settings.register_profile(
+    "product", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("product")
 
 # What may be skipped, by the reason that it gives.
 EXPECTED_SKIPS = {
