@@ -272,6 +272,8 @@ LOGGING = {
         # A refused request is an answer, not an incident; 5xx are logged where they are made.
         "django.request": {"level": "CRITICAL"},
         "django.security": {"level": "ERROR"},
+        # Anybody can send a foreign Host; it is answered with a 400 and needs no traceback.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }
 
