@@ -45,9 +45,6 @@ class ProfileQuerySet(models.QuerySet["RunnerProfile"]):
     def in_organization(self, organization_id: UUID) -> Self:
         return self.filter(organization_id=organization_id)
 
-    def not_archived(self) -> Self:
-        return self.exclude(status=ProfileStatus.ARCHIVED)
-
 
 class RunnerProfile(models.Model):
     """A named, versioned description of an execution environment."""

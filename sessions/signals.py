@@ -1,4 +1,4 @@
-"""The one upward message: sessions tell whoever keeps the record that a session has changed."""
+"""What sessions tell those above them, who keep the record: that a session has changed."""
 
 from __future__ import annotations
 

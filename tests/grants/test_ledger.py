@@ -120,7 +120,7 @@ def test_the_owner_itself_is_refused_by_the_trigger_in_every_partition(
     records.assert_sound(org, session)
 
 
-def test_of_a_harness_only_the_status_changes(org: Org) -> None:
+def test_of_a_harness_only_the_status_and_its_reason_change(org: Org) -> None:
     profile = factories.profile(org)
     with org.scope():
         HarnessRevision.objects.create(
