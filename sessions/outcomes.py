@@ -97,11 +97,14 @@ def _ending(
 def _retry_or(
     otherwise: State, session: RunnerSession, reason: str, now: datetime
 ) -> tuple[State, str, dict[str, Any]]:
-    """Pending again after a backoff while attempts remain, else the final state."""
+    """While attempts remain: paused where that was wanted, else pending after a backoff. With
+    none left, the final state."""
     failures = session.failures + 1
     changes: dict[str, Any] = {"failures": failures}
     if _may_have_acted(session) or failures >= session.max_attempts:
         return otherwise, reason, changes
+    if session.desired_state == DesiredState.PAUSED:
+        return State.PAUSED, reason, changes | lifecycle.put_aside(session, now)
     not_before = now + _backoff(session.backoff_seconds, failures)
     return State.PENDING, reason, changes | lifecycle.requeued(session, now, not_before=not_before)
 

@@ -109,11 +109,14 @@ def _edges() -> tuple[Edge, ...]:
             (State.RUNNING, State.COMPLETED),
             (State.CANCELLING, State.CANCELLED),
         ],
+        # With attempts left it is tried again, or waits where a pause was wanted.
         Verb.FAIL: [
             (State.DISPATCHED, State.FAILED),
             (State.RUNNING, State.FAILED),
             (State.DISPATCHED, State.PENDING),
             (State.RUNNING, State.PENDING),
+            (State.DISPATCHED, State.PAUSED),
+            (State.RUNNING, State.PAUSED),
             (State.CANCELLING, State.CANCELLED),
         ],
         Verb.EXPIRE: [(State.PENDING, State.EXPIRED)],

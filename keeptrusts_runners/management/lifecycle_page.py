@@ -57,8 +57,9 @@ runner reports then, it ends as `cancelled`, with the report kept in `reported_o
 
 A failure that is retryable and a lease that ran out cost an attempt (`failures`). While fewer than
 `max_attempts` are used up the session is pending again, after a backoff that doubles each time;
-the next claim starts a new lease epoch and is handed the last checkpoint. A session with
-`side_effects: at_most_once` never becomes pending again once it has started.
+the next claim starts a new lease epoch and is handed the last checkpoint. Where a pause was wanted
+it is paused instead. A session with `side_effects: at_most_once` never becomes pending again once
+it has started.
 """
 
 

@@ -79,14 +79,14 @@ def _doors(edge: Edge) -> Callable[[Org, RunnerSession], Any]:
             return _force
         case Verb.ACKNOWLEDGE:
             return _patch({"state": edge.target.value})
-        case Verb.FAIL if edge.target is State.PENDING:
+        case Verb.FAIL if edge.target in (State.PENDING, State.PAUSED):
             return _patch({"state": "failed", "retryable": True})
     return _ask(edge.verb)
 
 
 def _prepared(org: Org, edge: Edge, retrying: RunnerProfile) -> RunnerSession:
     """A session in the edge's source, from which its verb leads to its target."""
-    again = edge.target is State.PENDING and edge.verb in (Verb.FAIL, Verb.LOSE)
+    again = edge.target not in FINAL and edge.verb in (Verb.FAIL, Verb.LOSE)
     if again:
         session = factories.claimed(org, factories.pending(org, retrying))
         if edge.source is State.RUNNING:

@@ -8,7 +8,7 @@ import pytest
 
 from keeptrusts_runners import clock, ids
 from sessions.models import DesiredState, RunnerSession
-from sessions.states import State
+from sessions.states import State, Verb
 from tests import factories
 from tests.factories import path, session_api
 from tests.people import Org
@@ -200,3 +200,21 @@ def test_a_checkpoint_too_large_is_refused_and_not_counted(org: Org) -> None:
     assert refused.status_code == 422, refused.content
     made = token.post(path(session, "checkpoint"), {"data": {}})
     assert made.json()["number"] == 1
+
+
+def test_a_failure_that_may_be_tried_again_is_put_aside_where_a_pause_was_asked(org: Org) -> None:
+    on = factories.profile(org, max_attempts=3)
+    session = factories.running(org, factories.pending(org, on))
+    roads.pause(org, session)
+    failed = roads.end(org, session, Verb.FAIL, retryable=True, error={"code": "flaky"})
+    assert (failed.state, failed.reason, failed.failures) == (State.PAUSED, "flaky", 1)
+    assert failed.desired_state == DesiredState.PAUSED
+    assert roads.resume(org, session).state == State.PENDING
+    records.assert_sound(org, session)
+
+
+def test_a_failure_without_attempts_left_ends_the_session_whatever_was_asked(org: Org) -> None:
+    for report in ({"retryable": True}, {"retryable": False}):
+        session = factories.running(org)
+        roads.pause(org, session)
+        assert roads.end(org, session, Verb.FAIL, **report).state == State.FAILED

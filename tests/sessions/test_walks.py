@@ -117,7 +117,8 @@ class Walk(RuleBasedStateMachine):
         self.failures += 1
         if (self.once and self.started) or self.failures >= MAX_ATTEMPTS:
             return otherwise
-        self.desired = "running"
+        if self.desired == "paused":
+            return State.PAUSED
         return State.PENDING
 
     # --- verbs of executing code ---------------------------------------------------------
