@@ -200,6 +200,13 @@ class NotClaimable(Conflict):
     code, title = "not_claimable", "Not claimable"
 
 
+class ClaimIdReused(Conflict):
+    """This `claim_id` was answered with other sessions. Give each claim an id of its own, and
+    repeat it only with the same request."""
+
+    code, title = "claim_id_reused", "claim_id reused"
+
+
 class OutcomeConflict(Conflict):
     """This epoch has already ended with another outcome; the recorded one stands."""
 

@@ -16,6 +16,7 @@ from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
+    ClaimIdReused,
     LeaseEpochRequired,
     LeaseLost,
     NotClaimable,
@@ -122,7 +123,7 @@ class SessionViewSet(ApiViewSet):
     refuses: ClassVar = {
         "create": (ProfileArchived,),
         "amend": (*_FENCED, StateConflict, OutcomeConflict),
-        "claim": (StateConflict, NotClaimable, LeaseLost),
+        "claim": (StateConflict, NotClaimable, LeaseLost, ClaimIdReused),
         "claim_next": (LeaseLost,),
         "heartbeat": _FENCED,
         "checkpoint": _FENCED,

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import (
+    ClaimIdReused,
     LeaseEpochRequired,
     LeaseLost,
     NotClaimable,
@@ -32,7 +33,7 @@ from profiles.models import (
     RunnerProfile,
 )
 from sessions import queue, states, transitions
-from sessions.models import Checkpoint, RunnerSession
+from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.states import LEASED, State, Verb
 from sessions.transitions import Step
 
@@ -110,18 +111,26 @@ def claim(session_id: UUID, request: ClaimRequest, *, by: Principal) -> RunnerSe
     """Take this pending session under a new lease. Of many at once exactly one succeeds.
 
     Repeating it with the same `claim_id` while the lease lives answers the same lease. Raises
-    StateConflict, NotClaimable, LeaseLost.
+    StateConflict, NotClaimable, LeaseLost, ClaimIdReused.
     """
+    again = _given_before(request, by)
     session = transitions.lock(session_id, by=by)
-    if request.claim_id == session.claim_id != "" and session.lease_account == by.account:
-        if not session.is_leased:
-            raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
-        return session
+    if again is not None:
+        return _same_lease(session, again)
     transitions.require(session, Verb.CLAIM)
     now = clock.now()
     profile = RunnerProfile.objects.get(id=session.profile_id)
     _claimable(session, profile, now)
     return transitions.apply([_claim_step(session, profile, request, by, now)], by=by, now=now)[0]
+
+
+def _same_lease(session: RunnerSession, given: list[RunnerSession]) -> RunnerSession:
+    before = next((each for each in given if each.id == session.id), None)
+    if before is None:
+        raise ClaimIdReused
+    if not session.is_leased or session.lease_epoch != before.lease_epoch:
+        raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+    return session
 
 
 def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) -> None:
@@ -192,11 +201,9 @@ def _lease_ttl(profile: RunnerProfile, request: ClaimRequest) -> int:
 def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
     """The next sessions that this executor may run, each under a new lease; [] when there are
     none. Order: priority, then age."""
-    if request.claim_id:
-        # A repeat that comes while the first is still at work waits, and then finds its leases.
-        queue.lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
-        if again := _claimed_before(request, by):
-            return again
+    again = _given_before(request, by)
+    if again is not None:
+        return again
     found = queue.take(
         by.organization_id,
         profile_ids=request.profile_ids,
@@ -208,14 +215,27 @@ def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
     return transitions.apply(steps, by=by, now=now) if steps else []
 
 
-def _claimed_before(request: ClaimRequest, by: Principal) -> list[RunnerSession]:
-    """The live leases that this claim_id has already been given. Raises LeaseLost when they are
-    over. An empty answer was never stored, so it is simply asked again."""
-    known = RunnerSession.objects.filter(
-        organization_id=by.organization_id, claim_id=request.claim_id, lease_account=by.account
-    ).select_related("profile", "harness")
-    live = [session for session in known if session.is_leased]
-    if known and not live:
+def _given_before(request: ClaimRequest, by: Principal) -> list[RunnerSession] | None:
+    """The live leases that this claim_id has been answered with; None where it is new, and an
+    empty answer was never stored. Raises LeaseLost when they are over.
+
+    Served by runner_transition_claim_id.
+    """
+    if not request.claim_id:
+        return None
+    # A repeat that comes while the first is still at work waits, and then finds its leases.
+    queue.lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
+    known = Transition.objects.filter(
+        organization_id=by.organization_id, actor=by.actor, claim_id=request.claim_id
+    ).select_related("session__profile", "session__harness")
+    if not known:
+        return None
+    live = [
+        step.session
+        for step in known
+        if step.session.is_leased and step.session.lease_epoch == step.lease_epoch
+    ]
+    if not live:
         raise LeaseLost("The leases of this claim_id are over.")
     return live
 

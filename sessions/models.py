@@ -274,11 +274,20 @@ class Transition(models.Model):
     reason = models.CharField(max_length=64, blank=True)
     actor = models.CharField(max_length=64)
     executor = models.JSONField(default=dict)
+    claim_id = models.CharField(max_length=120, blank=True, default="")
     lease_epoch = models.PositiveBigIntegerField()
     at = models.DateTimeField()
 
     class Meta:
         db_table = "runner_transition"
+        indexes = [
+            # What a claim_id was answered with; partial, since one step of many is such a claim.
+            models.Index(
+                fields=["organization", "actor", "claim_id"],
+                condition=~Q(claim_id=""),
+                name="runner_transition_claim_id",
+            )
+        ]
         constraints = [
             UniqueConstraint(fields=["session", "seq"], name="runner_transition_once"),
             CheckConstraint(condition=_known_edges(), name="runner_transition_is_an_edge"),

@@ -141,7 +141,7 @@ def _may_free_work(change: Change) -> bool:
 
 
 def _transition(change: Change, place: Recorded) -> Transition:
-    session = change.session
+    session, claimed = change.session, change.verb is Verb.CLAIM
     return Transition(
         organization_id=session.organization_id,
         session_id=session.id,
@@ -151,7 +151,8 @@ def _transition(change: Change, place: Recorded) -> Transition:
         target=change.target,
         reason=change.reason,
         actor=change.by.actor,
-        executor=session.lease_executor if change.verb is Verb.CLAIM else {},
+        executor=session.lease_executor if claimed else {},
+        claim_id=session.claim_id if claimed else "",
         lease_epoch=session.lease_epoch,
         at=place.at,
     )

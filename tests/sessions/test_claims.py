@@ -253,6 +253,27 @@ def test_claiming_next_with_the_same_id_answers_the_same_leases(org: Org) -> Non
     assert taken(org.runner.api, claim_id="c-2", max=2) == names(sessions[2])
 
 
+def test_an_old_claim_id_is_told_that_its_lease_is_over_even_after_another_claim(org: Org) -> None:
+    session = factories.pending(org, max_attempts=3)
+    assert taken(org.runner.api, claim_id="c-1") == names(session)
+    roads.settled(org, session, "lease_expires_at")
+    roads.overdue(org, session, "not_before")
+    assert taken(org.machine().api, claim_id="c-2") == names(session)
+    other = factories.pending(org)
+    for place in ("/runners/sessions/claim", path(session, "claim"), path(other, "claim")):
+        answer = org.runner.api.post(place, {"claim_id": "c-1"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "lease_lost"), place
+    assert records.fresh(org, other).state == State.PENDING
+
+
+def test_a_claim_id_is_for_one_claim(org: Org) -> None:
+    first, second = factories.pending(org), factories.pending(org)
+    assert org.runner.api.post(path(first, "claim"), {"claim_id": "c-1"}).status_code == 200
+    answer = org.runner.api.post(path(second, "claim"), {"claim_id": "c-1"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "claim_id_reused")
+    assert records.fresh(org, second).state == State.PENDING
+
+
 def test_an_empty_answer_is_not_remembered(org: Org) -> None:
     assert taken(org.runner.api, claim_id="c-1") == []
     session = factories.pending(org)
