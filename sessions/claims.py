@@ -32,7 +32,8 @@ from profiles.models import (
     ProfileStatus,
     RunnerProfile,
 )
-from sessions import queue, states, transitions
+from sessions import limits, queue, states, transitions
+from sessions.limits import Slots
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.states import LEASED, State, Verb
 from sessions.transitions import Step
@@ -133,6 +134,12 @@ def _same_lease(session: RunnerSession, given: list[RunnerSession]) -> RunnerSes
     return session
 
 
+_FULL = {
+    "limit_reached": "The profile's max_concurrent_sessions is reached.",
+    "key_limit_reached": "As many sessions with its concurrency_key run as may.",
+}
+
+
 def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) -> None:
     if profile.status == ProfileStatus.PAUSED:
         raise NotClaimable("The profile is paused.", reason="profile_paused")
@@ -146,10 +153,8 @@ def _claimable(session: RunnerSession, profile: RunnerProfile, now: datetime) ->
         )
     if session.deadline_at and session.deadline_at <= now:
         raise NotClaimable("Its time to wait is over.", reason="deadline_passed")
-    if queue.free_slots([profile]).get(profile.id, 1) < 1:
-        raise NotClaimable(
-            "The profile's max_concurrent_sessions is reached.", reason="limit_reached"
-        )
+    if full := Slots([session]).take(session):
+        raise NotClaimable(_FULL[full], reason=full)
 
 
 def _claim_step(
@@ -224,7 +229,7 @@ def _given_before(request: ClaimRequest, by: Principal) -> list[RunnerSession] |
     if not request.claim_id:
         return None
     # A repeat that comes while the first is still at work waits, and then finds its leases.
-    queue.lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
+    limits.lock(b"kt.claim_id", by.account.encode(), request.claim_id.encode())
     known = Transition.objects.filter(
         organization_id=by.organization_id, actor=by.actor, claim_id=request.claim_id
     ).select_related("session__profile", "session__harness")

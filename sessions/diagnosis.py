@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from profiles.models import HarnessStatus, ProfileStatus
+from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.states import State
 
@@ -51,9 +52,9 @@ class Waiting:
         return self.word.lower().replace(" ", "_")
 
 
-def waiting(session: RunnerSession, active: int, now: datetime) -> Waiting:
-    """The first reason that keeps every executor from claiming it; `active` counts the leases of
-    its profile. Needs the profile and the harness."""
+def waiting(session: RunnerSession, uses: Uses, now: datetime) -> Waiting:
+    """The first reason that keeps every executor from claiming it. Needs the profile and the
+    harness."""
     profile, harness = session.profile, session.harness
     if profile.status == ProfileStatus.PAUSED:
         return Waiting("Profile paused", "Its profile is paused: nothing of it is handed out.")
@@ -65,10 +66,17 @@ def waiting(session: RunnerSession, active: int, now: datetime) -> Waiting:
         word = "Backing off" if session.failures else "Not before"
         reason = "It is tried again after a pause." if session.failures else "It is not yet time."
         return Waiting(word, reason, until=session.not_before)
-    limit = profile.max_concurrent_sessions
-    if limit is not None and active >= limit:
+    of_profile, of_key = uses.of_profile(session), uses.of_key(session)
+    if of_profile.is_full:
         return Waiting(
-            "Limit reached", f"Its profile runs {active} of at most {limit} sessions at once."
+            "Limit reached",
+            f"Its profile runs {of_profile.live} of at most {of_profile.limit} sessions at once.",
+        )
+    if of_key.is_full:
+        return Waiting(
+            "Key limit reached",
+            f"With its concurrency key {session.concurrency_key} {of_key.live} of at most "
+            f"{of_key.limit} sessions run.",
         )
     needs = ", ".join(f"{key}={value}" for key, value in session.labels.items())
     if needs:

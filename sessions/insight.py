@@ -13,6 +13,7 @@ from keeptrusts_runners import clock
 from keeptrusts_runners.identity.principal import Principal
 from sessions import diagnosis, queries, states
 from sessions.diagnosis import Waiting
+from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.states import State
 
@@ -78,9 +79,10 @@ def stats(*, by: Principal) -> Stats:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A profile's limit, and who holds its slots: at most MAX_HOLDERS of them."""
+    """What may run at once, and who holds the slots: at most MAX_HOLDERS of them, the newest."""
 
-    max_concurrent_sessions: int
+    name: str
+    most: int
     active: int
     holders: list[UUID]
 
@@ -98,6 +100,7 @@ class Explanation:
     position: int | None = None
     position_capped: bool = False
     limit: Limit | None = None
+    key_limit: Limit | None = None
 
 
 def explain(session_id: UUID, *, by: Principal) -> Explanation:
@@ -106,20 +109,28 @@ def explain(session_id: UUID, *, by: Principal) -> Explanation:
     verbs = states.allowed_verbs(State(session.state))
     if session.state != State.PENDING:
         return Explanation(session, diagnosis.cause(session), verbs)
-    limit = _limit(session)
-    waiting = diagnosis.waiting(session, limit.active if limit else 0, clock.now())
+    uses = Uses([session])
+    waiting = diagnosis.waiting(session, uses, clock.now())
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
-    return Explanation(session, waiting.sentence, verbs, waiting, position, capped, limit)
+    return Explanation(
+        session, waiting.sentence, verbs, waiting, position, capped,
+        _profile_limit(session, uses), _key_limit(session, uses),
+    )  # fmt: skip
 
 
-def _limit(session: RunnerSession) -> Limit | None:
-    most = session.profile.max_concurrent_sessions
-    if most is None:
+def _profile_limit(session: RunnerSession, uses: Uses) -> Limit | None:
+    use = uses.of_profile(session)
+    if use.limit is None:
         return None
-    return Limit(
-        most,
-        queries.leased_of_profile(session.profile_id),
-        list(queries.slot_holders(session.profile_id)[:MAX_HOLDERS]),
-    )
+    holders = queries.slot_holders(profile_id=session.profile_id)
+    return Limit(session.profile.name, use.limit, use.live, list(holders[:MAX_HOLDERS]))
+
+
+def _key_limit(session: RunnerSession, uses: Uses) -> Limit | None:
+    use, key = uses.of_key(session), session.concurrency_key
+    if use.limit is None:
+        return None
+    holders = queries.slot_holders(organization_id=session.organization_id, concurrency_key=key)
+    return Limit(key, use.limit, use.live, list(holders[:MAX_HOLDERS]))

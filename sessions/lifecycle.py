@@ -100,6 +100,8 @@ def _dispatch_record(
         "image_digest": harness.image_digest if harness else None,
         "input": session.input,
         "labels": session.labels,
+        "concurrency_key": session.concurrency_key,
+        "concurrency_limit": session.concurrency_limit if session.concurrency_key else None,
         "metadata": session.metadata,
         "priority": session.priority,
         "max_attempts": session.max_attempts,

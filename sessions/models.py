@@ -80,7 +80,11 @@ class SessionQuerySet(models.QuerySet["RunnerSession"]):
                 return self.filter(state__in=FINAL)
 
     def leased(self) -> Self:
-        return self.filter(state__in=LEASED)
+        return self.filter(state__in=_states(*LEASED))
+
+    def holding_keys(self) -> Self:
+        """Those that hold a slot of their concurrency key now."""
+        return self.leased().exclude(concurrency_key="")
 
     def holding(self, session_id: UUID) -> Self:
         """The row, locked until the transaction ends; child rows may still refer to it."""
@@ -134,6 +138,8 @@ class RunnerSession(models.Model):
     version = models.PositiveIntegerField(default=1)
     priority = models.SmallIntegerField(default=0)
     labels = models.JSONField(default=dict)
+    concurrency_key = models.CharField(max_length=120, blank=True, default="")
+    concurrency_limit = models.PositiveIntegerField(default=1)
     metadata = models.JSONField(default=dict)
     input = models.JSONField(default=dict)
     traceparent = models.CharField(max_length=64, blank=True, default="")
@@ -202,6 +208,12 @@ class RunnerSession(models.Model):
                 fields=["profile", "state"],
                 condition=Q(state__in=_states(*OPEN)),
                 name="runner_session_open",
+            ),
+            # Which keys are in use, and by whom: as small as what runs now.
+            models.Index(
+                fields=["organization", "concurrency_key"],
+                condition=Q(state__in=_states(*LEASED)) & ~Q(concurrency_key=""),
+                name="runner_session_live_key",
             ),
             models.Index(fields=["profile", "-id"], name="runner_session_of_profile"),
             models.Index(fields=["harness", "-id"], name="runner_session_of_harness"),

@@ -28,6 +28,7 @@ from sessions import diagnosis, lifecycle, listing, queries, states, timeline, t
 from sessions.diagnosis import Waiting
 from sessions.filters import SessionFilters
 from sessions.forms import CancelForm
+from sessions.limits import Uses
 from sessions.listing import ALL, TABS, Tab
 from sessions.models import DesiredState, RunnerSession, View
 from sessions.queries import COUNT_CAP, OpenCounts
@@ -71,7 +72,7 @@ def index(request: Page) -> HttpResponse:
     counts = queries.open_counts(by=request.principal)
     context = _list_frame(request, counts)
     try:
-        context |= _list(request, context["tab"], counts)
+        context |= _list(request, context["tab"])
     except Malformed as error:
         context |= {"error": error}
     name = "_list" if is_fragment(request) else "list"
@@ -142,18 +143,19 @@ def _chips(request: Page, profiles: dict[str, str]) -> list[tuple[str, str, str]
     return found
 
 
-def _list(request: Page, tab: Tab, counts: OpenCounts) -> dict[str, Any]:
+def _list(request: Page, tab: Tab) -> dict[str, Any]:
     check_parameters(request, {*SessionFilters.base_filters, "cursor"})
     found = SessionFilters.apply(request, queries.rows(by=request.principal))
     cursor = request.GET.get("cursor")
     shown = listing.page(found, cursor, queue=tab.view == View.QUEUE)
     grants = grant_queries.active_grants(row.id for row in shown.rows)
+    uses = Uses(row for row in shown.rows if row.state == State.PENDING)
     whole_queue = cursor is None and set(request.GET) <= {"view"} and tab.view == View.QUEUE
     rows = [
         Row(
             session,
             diagnosis.health(session, request.now),
-            _waiting(session, counts, request),
+            _waiting(session, uses, request),
             grants.get(session.id, 0),
             place if whole_queue else None,
         )
@@ -162,10 +164,10 @@ def _list(request: Page, tab: Tab, counts: OpenCounts) -> dict[str, Any]:
     return {"rows": rows, "older": shown.older, "newer": shown.newer}
 
 
-def _waiting(session: RunnerSession, counts: OpenCounts, request: Page) -> Waiting | None:
+def _waiting(session: RunnerSession, uses: Uses, request: Page) -> Waiting | None:
     if session.state != State.PENDING:
         return None
-    return diagnosis.waiting(session, counts.leased(session.profile_id), request.now)
+    return diagnosis.waiting(session, uses, request.now)
 
 
 # --- one session -----------------------------------------------------------------------------
@@ -261,11 +263,9 @@ def _canceller(
 
 
 def _queue(session: RunnerSession, request: Page) -> dict[str, Any]:
-    limit = session.profile.max_concurrent_sessions
-    leased = queries.leased_of_profile(session.profile_id) if limit is not None else 0
     ahead = queries.ahead_of(session)
     return {
-        "waiting": diagnosis.waiting(session, leased, request.now),
+        "waiting": diagnosis.waiting(session, Uses([session]), request.now),
         "position": f"{COUNT_CAP:,}+" if ahead >= COUNT_CAP else f"{ahead + 1:,}",
         "since": listing.waiting_since(session),
     }

@@ -142,10 +142,6 @@ class OpenCounts:
     def of(self, *states: State) -> int:
         return sum(found.get(state, 0) for found in self.by_profile.values() for state in states)
 
-    def leased(self, profile_id: UUID) -> int:
-        found = self.by_profile.get(profile_id, {})
-        return sum(found.get(state, 0) for state in LEASED)
-
 
 def open_counts(*, by: Principal) -> OpenCounts:
     profiles = RunnerProfile.objects.in_organization(by.organization_id).values("id")
@@ -185,15 +181,9 @@ def ahead_of(session: RunnerSession) -> int:
     return pending.filter(before)[: COUNT_CAP + 1].count()
 
 
-def leased_of_profile(profile_id: UUID) -> int:
-    """How many sessions of the profile hold a lease now."""
-    return RunnerSession.objects.leased().filter(profile_id=profile_id).count()
-
-
-def slot_holders(profile_id: UUID) -> QuerySet[RunnerSession, UUID]:
-    """The sessions of the profile that hold a lease now, newest first."""
-    held = RunnerSession.objects.leased().filter(profile_id=profile_id)
-    return held.order_by("-id").values_list("id", flat=True)
+def slot_holders(**of: Any) -> QuerySet[RunnerSession, UUID]:
+    """The sessions of this profile, or of this key, that hold a lease now, newest first."""
+    return RunnerSession.objects.leased().filter(**of).order_by("-id").values_list("id", flat=True)
 
 
 @dataclass(frozen=True, slots=True)

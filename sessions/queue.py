@@ -1,14 +1,8 @@
-"""The queue: which pending sessions are claimable now, in which order, within which limits.
-
-Limits are derived from the live leases whenever somebody asks, under a lock for each limited
-profile; there is no counter that could leak or go negative.
-"""
+"""The queue: which pending sessions are claimable now, and in which order."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,10 +10,11 @@ from uuid import UUID
 from django.db import close_old_connections, connection
 
 from keeptrusts_runners.identity.tenancy import organization_scope
-from profiles.models import RunnerProfile
+from sessions.limits import Slots
 from sessions.models import RunnerSession
 
-# Served by runner_session_queue (priority, then age).
+# Served by runner_session_queue (priority, then age); what is saturated by runner_session_open and
+# runner_session_live_key, each found once for the whole statement, and only if a row asks for it.
 _CLAIMABLE = """
   FROM runner_session s
   JOIN runner_profile p ON p.id = s.profile_id
@@ -28,7 +23,16 @@ _CLAIMABLE = """
    AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
    AND s.deadline_at > clock_timestamp()
    AND p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
-   AND s.profile_id <> ALL(%(saturated)s::uuid[])
+   AND (p.max_concurrent_sessions IS NULL OR s.profile_id NOT IN (
+        SELECT l.profile_id FROM runner_session l JOIN runner_profile q ON q.id = l.profile_id
+         WHERE q.organization_id = %(organization)s AND q.max_concurrent_sessions IS NOT NULL
+           AND l.state IN ('cancelling', 'dispatched', 'running')
+         GROUP BY l.profile_id HAVING count(*) >= min(q.max_concurrent_sessions)))
+   AND (s.concurrency_key = '' OR s.concurrency_key NOT IN (
+        SELECT l.concurrency_key FROM runner_session l
+         WHERE l.organization_id = %(organization)s AND l.concurrency_key <> ''
+           AND l.state IN ('cancelling', 'dispatched', 'running')
+         GROUP BY l.concurrency_key HAVING count(*) >= min(l.concurrency_limit)))
 """
 _ORDER = " ORDER BY s.priority DESC, s.id LIMIT %(most)s"
 
@@ -38,6 +42,9 @@ _TAKE = f"""
 SELECT s.id {_CLAIMABLE}
    AND s.labels <@ %(labels)s::jsonb
    AND (%(profiles)s::uuid[] IS NULL OR s.profile_id = ANY(%(profiles)s))
+   AND s.id <> ALL(%(seen)s::uuid[])
+   AND s.profile_id <> ALL(%(full_profiles)s::uuid[])
+   AND s.concurrency_key <> ALL(%(full_keys)s::text[])
 {_ORDER} FOR NO KEY UPDATE OF s SKIP LOCKED
 """
 _OFFERS = f"SELECT s.profile_id, s.labels {_CLAIMABLE} {_ORDER}"
@@ -57,19 +64,53 @@ def take(
     labels: Mapping[str, str],
     most: int,
 ) -> list[RunnerSession]:
-    """The next claimable sessions, locked, with profile and harness; at most `most`."""
-    profile_ids = list(profile_ids)
-    free = free_slots(_limited_profiles(organization_id, profile_ids))
+    """The next claimable sessions, locked, with profile and harness; at most `most`, in order.
+
+    What is saturated when the look begins is not looked at. A limit that others reach meanwhile,
+    or that these very sessions reach, is passed by on another look.
+    """
     given = {
         "organization": organization_id,
         "labels": json.dumps(dict(labels)),
-        "profiles": profile_ids or None,
-        "saturated": _saturated(free),
+        "profiles": list(profile_ids) or None,
+    }
+    taken: list[RunnerSession] = []
+    full_profiles: set[UUID] = set()
+    full_keys: set[str] = set()
+    first = True
+    while left := most - len(taken):
+        found = _look(given, taken, full_profiles, full_keys, left)
+        slots = Slots(found, wait=first)
+        for session in found:
+            full = slots.take(session)
+            if full is None:
+                taken.append(session)
+            elif full == "limit_reached":
+                full_profiles.add(session.profile_id)
+            else:
+                full_keys.add(session.concurrency_key)
+        if len(found) < left:
+            break
+        first = False
+    return sorted(taken, key=lambda session: (-session.priority, session.id))
+
+
+def _look(
+    given: Mapping[str, Any],
+    taken: list[RunnerSession],
+    full_profiles: set[UUID],
+    full_keys: set[str],
+    most: int,
+) -> list[RunnerSession]:
+    besides = {
+        "seen": [session.id for session in taken],
+        "full_profiles": list(full_profiles),
+        "full_keys": list(full_keys),
         "most": most,
     }
-    found = [row[0] for row in _rows(_TAKE, given)]
+    found = [row[0] for row in _rows(_TAKE, {**given, **besides})]
     by_id = RunnerSession.objects.select_related("profile", "harness").in_bulk(found)
-    return _within_limits([by_id[session_id] for session_id in found], free)
+    return [by_id[session_id] for session_id in found]
 
 
 def offers(organization_id: UUID, most: int) -> list[Offer]:
@@ -77,8 +118,7 @@ def offers(organization_id: UUID, most: int) -> list[Offer]:
     waiting room, from a thread outside any request."""
     close_old_connections()
     with organization_scope(organization_id):
-        free = _counted(_limited_profiles(organization_id, []))
-        given = {"organization": organization_id, "saturated": _saturated(free), "most": most}
+        given = {"organization": organization_id, "most": most}
         # Django has the driver hand out jsonb as text.
         return [Offer(row[0], json.loads(row[1])) for row in _rows(_OFFERS, given)]
 
@@ -88,59 +128,3 @@ def _rows(statement: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         cursor.execute(statement, given)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
-
-
-# --- limits ----------------------------------------------------------------------------------
-
-
-def free_slots(profiles: Iterable[RunnerProfile]) -> dict[UUID, int]:
-    """How many more sessions each limited profile may run, under a lock for each, taken in the
-    order of the ids; an unlimited profile is left out."""
-    limited = [profile for profile in profiles if profile.max_concurrent_sessions]
-    for profile in sorted(limited, key=lambda profile: profile.id):
-        lock(b"kt.profile_slots", profile.id.bytes)
-    return _counted(limited)
-
-
-def lock(*names: bytes) -> None:
-    """Wait for an advisory lock of this name, and hold it until the transaction ends."""
-    digest = hashlib.sha256(b"\0".join(names)).digest()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)]
-        )
-
-
-def _counted(limited: list[RunnerProfile]) -> dict[UUID, int]:
-    if not limited:
-        return {}
-    live = Counter(
-        RunnerSession.objects.leased()
-        .filter(profile_id__in=[profile.id for profile in limited])
-        .values_list("profile_id", flat=True)
-    )
-    return {
-        profile.id: (profile.max_concurrent_sessions or 0) - live[profile.id] for profile in limited
-    }
-
-
-def _limited_profiles(organization_id: UUID, profile_ids: list[UUID]) -> list[RunnerProfile]:
-    limited = RunnerProfile.objects.in_organization(organization_id).filter(
-        max_concurrent_sessions__isnull=False
-    )
-    return list(limited.filter(id__in=profile_ids) if profile_ids else limited)
-
-
-def _saturated(free: Mapping[UUID, int]) -> list[UUID]:
-    return [profile_id for profile_id, slots in free.items() if slots < 1]
-
-
-def _within_limits(found: list[RunnerSession], free: Mapping[UUID, int]) -> list[RunnerSession]:
-    left = dict(free)
-    taken = []
-    for session in found:
-        if left.get(session.profile_id, 1) > 0:
-            taken.append(session)
-            if session.profile_id in left:
-                left[session.profile_id] -= 1
-    return taken

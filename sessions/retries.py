@@ -21,6 +21,8 @@ _KEPT = (
     "side_effects",
     "priority",
     "labels",
+    "concurrency_key",
+    "concurrency_limit",
     "metadata",
     "max_attempts",
     "queue_timeout_seconds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 
 from grants import queries
 from keeptrusts_runners.api.inputs import (
@@ -43,7 +44,15 @@ class DispatchIn(InputShape):
     timeout_seconds = Integer(min_value=1, max_value=_THIRTY_DAYS, required=False)
     max_attempts = Integer(min_value=1, max_value=100, required=False)
     labels = Labels(required=False)
+    concurrency_key = Text(max_length=120, required=False)
+    concurrency_limit = Integer(min_value=1, max_value=1000, required=False)
     metadata = JsonObject(max_bytes=16 * 1024, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "concurrency_limit" in attrs and "concurrency_key" not in attrs:
+            contradiction = ErrorDetail("This goes with a concurrency_key.", "contradiction")
+            raise serializers.ValidationError({"concurrency_limit": contradiction})
+        return attrs
 
 
 class ProgressIn(InputShape):
@@ -165,6 +174,8 @@ class SessionOut(OutputShape):
     max_attempts = serializers.IntegerField()
     priority = serializers.IntegerField()
     labels = serializers.DictField(child=serializers.CharField())
+    concurrency_key = serializers.CharField()
+    concurrency_limit = serializers.IntegerField()
     metadata = serializers.JSONField()
     progress = serializers.DictField(allow_null=True)
     result = serializers.DictField(allow_null=True)
@@ -263,13 +274,20 @@ class WaitingOut(OutputShape):
 
 
 class SlotsOut(OutputShape):
-    max_concurrent_sessions = serializers.IntegerField()
+    max_concurrent_sessions = serializers.IntegerField(source="most")
+    active = serializers.IntegerField()
+    holders = serializers.ListField(child=IdOut("sess"))
+
+
+class KeySlotsOut(OutputShape):
+    key = serializers.CharField(source="name")
+    concurrency_limit = serializers.IntegerField(source="most")
     active = serializers.IntegerField()
     holders = serializers.ListField(child=IdOut("sess"))
 
 
 class ExplanationOut(OutputShape):
-    """Why a session is where it is, and what may be asked of it. The last four are of pending
+    """Why a session is where it is, and what may be asked of it. The last five are of pending
     sessions; `position` is of at least that place when `position_capped`."""
 
     id = IdOut("sess", source="session.id")
@@ -282,6 +300,7 @@ class ExplanationOut(OutputShape):
     position = serializers.IntegerField(allow_null=True)
     position_capped = serializers.BooleanField()
     limit = SlotsOut(allow_null=True)
+    key_limit = KeySlotsOut(allow_null=True)
 
 
 class ClaimOut(SessionOut):

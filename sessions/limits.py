@@ -1,0 +1,139 @@
+"""How many sessions may run at once: of a profile, and with the same concurrency key.
+
+A slot is a live lease and nothing else. Whoever wants one counts the leases under an advisory
+lock, so there is no counter that could leak or go negative, and what a lost runner held is free
+with its lease. Locks are taken after the rows, which claims skip and never wait for: profiles,
+then keys, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Min
+
+from sessions.models import RunnerSession
+
+
+def lock(*names: bytes) -> None:
+    """Wait for an advisory lock of this name, and hold it until the transaction ends."""
+    _lock([_number(*names)])
+
+
+def _number(*names: bytes) -> int:
+    digest = hashlib.sha256(b"\0".join(names)).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def _lock(numbers: Iterable[int], *, wait: bool = True) -> set[int]:
+    """Lock them in this order; which are ours then. Without `wait`, those that are free."""
+    function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT n, {function}(n)::text FROM unnest(%s::bigint[]) AS n", [list(numbers)]
+        )
+        return {number for number, answer in cursor.fetchall() if answer != "false"}
+
+
+@dataclass(slots=True)
+class Use:
+    """How many leases are live, and the least limit that anybody who holds or wants one names."""
+
+    live: int = 0
+    limit: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self.limit is not None and self.live >= self.limit
+
+    def narrowed(self, limit: int | None) -> Use:
+        """As one more session sees it, with the limit that it names itself."""
+        named = [each for each in (self.limit, limit) if each is not None]
+        return Use(self.live, min(named, default=None))
+
+
+class Uses:
+    """What is in use of all that limits some sessions of one organization, which come with their
+    profiles. Where nothing limits them nothing is asked."""
+
+    def __init__(self, sessions: Iterable[RunnerSession]) -> None:
+        sessions = list(sessions)
+        self._organizations = {session.organization_id for session in sessions}
+        self._limited = {s.profile_id for s in sessions if s.profile.max_concurrent_sessions}
+        self._named = {session.concurrency_key for session in sessions} - {""}
+        self._read()
+
+    def _read(self) -> None:
+        self._profiles = _use_of_profiles(self._limited) if self._limited else {}
+        self._keys = _use_of_keys(self._organizations, self._named) if self._named else {}
+
+    def of_profile(self, session: RunnerSession) -> Use:
+        use = self._profiles.get(session.profile_id, Use())
+        return use.narrowed(session.profile.max_concurrent_sessions)
+
+    def of_key(self, session: RunnerSession) -> Use:
+        if not session.concurrency_key:
+            return Use()
+        use = self._keys.get(session.concurrency_key, Use())
+        return use.narrowed(session.concurrency_limit)
+
+
+def _use_of_profiles(profile_ids: set[UUID]) -> dict[UUID, Use]:
+    """Served by runner_session_open."""
+    leased = RunnerSession.objects.leased().filter(profile_id__in=profile_ids).order_by()
+    counted = leased.values_list("profile_id").annotate(live=Count("*"))
+    return {profile_id: Use(live) for profile_id, live in counted}
+
+
+def _use_of_keys(organizations: set[UUID], keys: set[str]) -> dict[str, Use]:
+    """Served by runner_session_live_key."""
+    held = RunnerSession.objects.holding_keys().filter(
+        organization_id__in=organizations, concurrency_key__in=keys
+    )
+    counted = (
+        held.order_by()
+        .values_list("concurrency_key")
+        .annotate(live=Count("*"), limit=Min("concurrency_limit"))
+    )
+    return {key: Use(live, limit) for key, live, limit in counted}
+
+
+class Slots(Uses):
+    """The free slots for some locked sessions, under the locks of all that limits them.
+
+    Who holds such locks already does not `wait` for more, since two that wait for each other
+    would never end: what somebody else is at is then taken for full.
+    """
+
+    def __init__(self, sessions: Iterable[RunnerSession], *, wait: bool = True) -> None:
+        self._wait = wait
+        super().__init__(sessions)
+
+    def _read(self) -> None:
+        numbers: dict[int, UUID | str] = {
+            _number(b"kt.profile_slots", each.bytes): each for each in sorted(self._limited)
+        }
+        for organization_id in self._organizations:
+            for key in sorted(self._named):
+                name = _number(b"kt.key_slots", organization_id.bytes, key.encode())
+                numbers[name] = key
+        ours = _lock(numbers, wait=self._wait) if numbers else set()
+        self._others = {name for number, name in numbers.items() if number not in ours}
+        super()._read()
+
+    def take(self, session: RunnerSession) -> str | None:
+        """Count the session in; or what has no room for it: `limit_reached` or
+        `key_limit_reached`."""
+        profile, key = self.of_profile(session), self.of_key(session)
+        if profile.is_full or session.profile_id in self._others:
+            return "limit_reached"
+        if key.is_full or session.concurrency_key in self._others:
+            return "key_limit_reached"
+        self._profiles[session.profile_id] = Use(profile.live + 1)
+        if session.concurrency_key:
+            self._keys[session.concurrency_key] = Use(key.live + 1, key.limit)
+        return None
