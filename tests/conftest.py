@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
@@ -52,6 +53,14 @@ def _database_when_needed(
 
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseWrapper, "ensure_connection", make_database_first)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _artifacts_of_this_worker(worker_id: str) -> Iterator[None]:
+    """Each worker has a store of its own, so that none takes another's uploads for leftovers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "ARTIFACTS_DIR", settings.ARTIFACTS_DIR / worker_id)
         yield
 
 
