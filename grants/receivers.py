@@ -83,7 +83,7 @@ def _message(change: Change) -> str:
 
 
 def _also(change: Change, kind: str, data: Any) -> Record:
-    level = Level.WARNING if kind == "lease.expired" else Level.INFO
+    level = Level.WARNING if kind in ("lease.expired", "lease.revoked") else Level.INFO
     return Record(
         kind=kind,
         actor=change.by.actor,

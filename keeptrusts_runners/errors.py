@@ -207,6 +207,13 @@ class ClaimIdReused(Conflict):
     code, title = "claim_id_reused", "claim_id reused"
 
 
+class ExecutorDraining(Conflict):
+    """An operator drains this executor: it is handed nothing new until that is taken back. Finish
+    what you hold, and ask again after the time that `Retry-After` names."""
+
+    code, title = "executor_draining", "Executor is draining"
+
+
 class OutcomeConflict(Conflict):
     """This epoch has already ended with another outcome; the recorded one stands."""
 

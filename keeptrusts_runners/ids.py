@@ -11,9 +11,9 @@ import os
 import time
 from uuid import UUID
 
-PREFIXES = frozenset(
-    ["org", "user", "sa", "prof", "harn", "sess", "evt", "art", "grant", "ckpt", "aud", "exp"]
-)
+_IDENTITY, _WHERE = ["org", "user", "sa"], ["prof", "harn", "exec"]
+_WHAT = ["sess", "ckpt", "evt", "art", "grant", "aud", "exp"]
+PREFIXES = frozenset([*_IDENTITY, *_WHERE, *_WHAT])
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}

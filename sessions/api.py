@@ -17,6 +17,7 @@ from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     ClaimIdReused,
+    ExecutorDraining,
     LeaseEpochRequired,
     LeaseLost,
     NotClaimable,
@@ -123,8 +124,8 @@ class SessionViewSet(ApiViewSet):
     refuses: ClassVar = {
         "create": (ProfileArchived,),
         "amend": (*_FENCED, StateConflict, OutcomeConflict),
-        "claim": (StateConflict, NotClaimable, LeaseLost, ClaimIdReused),
-        "claim_next": (LeaseLost,),
+        "claim": (StateConflict, NotClaimable, LeaseLost, ClaimIdReused, ExecutorDraining),
+        "claim_next": (LeaseLost, ExecutorDraining),
         "heartbeat": _FENCED,
         "checkpoint": _FENCED,
         "pause": (StateConflict, NotLeaseHolder),

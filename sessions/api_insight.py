@@ -22,7 +22,8 @@ class InsightViewSet(ApiViewSet):
     outputs: ClassVar = {"stats": StatsOut, "explain": ExplanationOut}
 
     def stats(self, request: Request) -> HttpResponse:
-        """Get the depth of the queue, its oldest session, and what is active and paused.
+        """Get the depth of the queue, its oldest session, what is active and paused, and how many
+        executors ask for work.
 
         In total and by profile, at most 1,000 profiles, the busiest first.
         """
@@ -32,7 +33,8 @@ class InsightViewSet(ApiViewSet):
         """Say why a session waits, or why it is in its state, and what may be asked of it.
 
         Of a pending session: its place in the order of claims, the first reason that keeps it
-        waiting, and who holds the slots of its profile (at most 20 are named).
+        waiting, who holds the slots of its profile and of its concurrency key (at most 20 are
+        named), and whether any executor that asks now offers its labels.
         """
         found = insight.explain(session_id, by=self.principal)
         return self.answer(ExplanationOut.render(found))

@@ -32,7 +32,8 @@ from profiles.models import (
     ProfileStatus,
     RunnerProfile,
 )
-from sessions import limits, queue, states, transitions
+from sessions import executors, limits, queue, states, transitions
+from sessions.executors import Introduction
 from sessions.limits import Slots
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.states import LEASED, State, Verb
@@ -53,6 +54,15 @@ class ClaimRequest:
     profile_ids: tuple[UUID, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     max: int = 1
+
+    def introduction(self, *, polls: bool = False) -> Introduction:
+        return Introduction(
+            name=self.executor.get("name", ""),
+            version=self.executor.get("version", ""),
+            labels=self.labels,
+            profile_ids=self.profile_ids,
+            polls=polls,
+        )
 
 
 def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | None) -> None:
@@ -112,9 +122,10 @@ def claim(session_id: UUID, request: ClaimRequest, *, by: Principal) -> RunnerSe
     """Take this pending session under a new lease. Of many at once exactly one succeeds.
 
     Repeating it with the same `claim_id` while the lease lives answers the same lease. Raises
-    StateConflict, NotClaimable, LeaseLost, ClaimIdReused.
+    StateConflict, NotClaimable, LeaseLost, ClaimIdReused, ExecutorDraining.
     """
     again = _given_before(request, by)
+    executor_id = executors.greet(request.introduction(), by=by) if again is None else None
     session = transitions.lock(session_id, by=by)
     if again is not None:
         return _same_lease(session, again)
@@ -122,7 +133,8 @@ def claim(session_id: UUID, request: ClaimRequest, *, by: Principal) -> RunnerSe
     now = clock.now()
     profile = RunnerProfile.objects.get(id=session.profile_id)
     _claimable(session, profile, now)
-    return transitions.apply([_claim_step(session, profile, request, by, now)], by=by, now=now)[0]
+    step = _claim_step(session, profile, request, executor_id, by, now)
+    return transitions.apply([step], by=by, now=now)[0]
 
 
 def _same_lease(session: RunnerSession, given: list[RunnerSession]) -> RunnerSession:
@@ -161,6 +173,7 @@ def _claim_step(
     session: RunnerSession,
     profile: RunnerProfile,
     request: ClaimRequest,
+    executor_id: UUID | None,
     by: Principal,
     now: datetime,
 ) -> Step:
@@ -172,6 +185,7 @@ def _claim_step(
         "lease_epoch": epoch,
         "lease_account": by.account,
         "lease_executor": dict(request.executor),
+        "executor_id": executor_id,
         "lease_ttl_seconds": ttl,
         "lease_expires_at": expires_at,
         "heartbeat_interval_seconds": min(profile.heartbeat_interval_seconds, max(1, ttl // 2)),
@@ -209,6 +223,7 @@ def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
     again = _given_before(request, by)
     if again is not None:
         return again
+    executor_id = executors.greet(request.introduction(polls=True), by=by)
     found = queue.take(
         by.organization_id,
         profile_ids=request.profile_ids,
@@ -216,7 +231,9 @@ def claim_next(request: ClaimRequest, *, by: Principal) -> list[RunnerSession]:
         most=request.max,
     )
     now = clock.now()
-    steps = [_claim_step(session, session.profile, request, by, now) for session in found]
+    steps = [
+        _claim_step(session, session.profile, request, executor_id, by, now) for session in found
+    ]
     return transitions.apply(steps, by=by, now=now) if steps else []
 
 

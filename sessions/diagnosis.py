@@ -3,10 +3,12 @@ end. Pure functions of what was read and of the database's clock; they decide no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from profiles.models import HarnessStatus, ProfileStatus
+from sessions.executors import Asking
 from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.states import State
@@ -52,7 +54,7 @@ class Waiting:
         return self.word.lower().replace(" ", "_")
 
 
-def waiting(session: RunnerSession, uses: Uses, now: datetime) -> Waiting:
+def waiting(session: RunnerSession, uses: Uses, asking: Asking, now: datetime) -> Waiting:
     """The first reason that keeps every executor from claiming it. Needs the profile and the
     harness."""
     profile, harness = session.profile, session.harness
@@ -78,18 +80,32 @@ def waiting(session: RunnerSession, uses: Uses, now: datetime) -> Waiting:
             f"With its concurrency key {session.concurrency_key} {of_key.live} of at most "
             f"{of_key.limit} sessions run.",
         )
-    needs = ", ".join(f"{key}={value}" for key, value in session.labels.items())
-    if needs:
+    return _for_an_executor(session, asking)
+
+
+def _for_an_executor(session: RunnerSession, asking: Asking) -> Waiting:
+    """Nothing blocks it; is there anybody who could take it?"""
+    needs = _spelt(session.labels)
+    if asking.truncated or asking.offering(session):
+        offering = f"that offers {needs}" if needs else "that asks"
         return Waiting(
             "Waiting for an executor",
-            f"Nothing blocks it. It goes to the next executor that offers {needs}.",
+            f"Nothing blocks it. It goes to the next executor {offering}.",
             blocked=False,
         )
+    if not asking.for_profile(session.profile_id):
+        return Waiting(
+            "No executor", "No executor has asked for work of its profile within the last minute."
+        )
+    lacking = _spelt(asking.lacking(session))
     return Waiting(
-        "Waiting for an executor",
-        "Nothing blocks it. It goes to the next executor that asks.",
-        blocked=False,
+        "Labels not offered",
+        f"Executors ask for work of its profile, but none of them offers {lacking}.",
     )
+
+
+def _spelt(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 
 # One sentence for each reason that the product itself gives; a harness's own codes speak in the
@@ -99,6 +115,8 @@ CAUSES = {
     "timeout": "It ran until its deadline and was ended there.",
     "pause_timeout": "It stayed paused for longer than a session may.",
     "lease_expired": "Its executor went silent: the lease ran out without a heartbeat.",
+    "executor_evicted": "Its executor was evicted, which ended the lease.",
+    "account_revoked": "The service account of its executor was revoked, which ended the lease.",
     "cancel_forced": "Its executor did not confirm the cancellation in time, so it was ended.",
     "cancel_requested": "Somebody cancelled it.",
     "cancel_acknowledged": "Somebody cancelled it, and its executor confirmed.",

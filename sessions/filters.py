@@ -1,8 +1,8 @@
-"""Query parameters of the session list."""
+"""Query parameters of the lists of sessions and executors."""
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from keeptrusts_runners.api.filters import (
     InstantFilter,
@@ -13,7 +13,7 @@ from keeptrusts_runners.api.filters import (
     WordsFilter,
     invalid,
 )
-from sessions.models import RunnerSession, SessionQuerySet, View
+from sessions.models import RunnerExecutor, RunnerSession, SessionQuerySet, View
 from sessions.states import State
 
 
@@ -25,11 +25,31 @@ class _ViewFilter(WordsFilter):
         self.openapi = {"type": "string", "enum": list(View.values)}
 
 
+class ExecutorFilters(StrictFilterSet):
+    name = TextFilter(max_length=120)
+    account = TextFilter(max_length=64)
+    draining = WordsFilter(["true", "false"], method="that_drain")
+    seen_after = InstantFilter(field_name="last_seen_at", lookup_expr="gt")
+
+    class Meta:
+        model = RunnerExecutor
+        fields: list[str] = []
+
+    def that_drain(
+        self, queryset: QuerySet[RunnerExecutor], name: str, value: list[str]
+    ) -> QuerySet[RunnerExecutor]:
+        wanted = Q()
+        for word in value:
+            wanted |= Q(draining_at__isnull=word == "false")
+        return queryset.filter(wanted)
+
+
 class SessionFilters(StrictFilterSet):
     state = WordsFilter([state.value for state in State])
     view = _ViewFilter()
     profile_id = TypeIDFilter("prof")
     harness_id = TypeIDFilter("harn")
+    executor_id = TypeIDFilter("exec")
     task_id = TextFilter(max_length=200)
     reason = TextFilter(max_length=64)
     label = LabelFilter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -13,6 +14,7 @@ from keeptrusts_runners import clock
 from keeptrusts_runners.identity.principal import Principal
 from sessions import diagnosis, queries, states
 from sessions.diagnosis import Waiting
+from sessions.executors import Asking
 from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.states import State
@@ -38,12 +40,14 @@ SELECT p.id, p.name, p.status, o.queued, o.oldest, o.active, o.paused
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much waits, runs and is paused, and since when the oldest waits."""
+    """How much waits, since when the oldest does, how much runs and is paused, and how many
+    executors ask for it now."""
 
     queued: int
     oldest_waiting_at: datetime | None
     active: int
     paused: int
+    polling: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class ProfileDepth(Depth):
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """`total` is of all profiles; with `truncated` there are more than are listed."""
+    """`total` is of all profiles; with `truncated` there are more than are listed. Executors are
+    counted up to executors.MAX_ASKING."""
 
     total: Depth
     profiles: list[ProfileDepth]
@@ -66,15 +71,19 @@ def stats(*, by: Principal) -> Stats:
     """Exact, the busiest profiles first."""
     with connection.cursor() as cursor:
         cursor.execute(_DEPTHS, [by.organization_id])
-        found = [ProfileDepth(*row[3:], *row[:3]) for row in cursor.fetchall()]
-    oldest = [each.oldest_waiting_at for each in found if each.oldest_waiting_at]
-    total = Depth(
-        sum(each.queued for each in found),
-        min(oldest, default=None),
-        sum(each.active for each in found),
-        sum(each.paused for each in found),
-    )
+        rows = cursor.fetchall()
+    asking = Asking(by.organization_id)
+    found = [_of_profile(row, asking) for row in rows[: MAX_PROFILES + 1]]
+    oldest = [row[4] for row in rows if row[4]]
+    queued, active, paused = (sum(row[column] for row in rows) for column in (3, 5, 6))
+    total = Depth(queued, min(oldest, default=None), active, paused, asking.count)
     return Stats(total, found[:MAX_PROFILES], len(found) > MAX_PROFILES)
+
+
+def _of_profile(row: tuple[Any, ...], asking: Asking) -> ProfileDepth:
+    profile_id, name, status, queued, oldest, active, paused = row
+    polling = len(asking.for_profile(profile_id))
+    return ProfileDepth(queued, oldest, active, paused, polling, profile_id, name, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,17 @@ class Limit:
     most: int
     active: int
     holders: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Of the executors that ask for work of the session's profile now: how many, how many offer
+    all of its labels, and the labels that none of them offers. With `truncated` there are more."""
+
+    polling: int
+    offering: int
+    lacking: dict[str, str]
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +121,7 @@ class Explanation:
     position_capped: bool = False
     limit: Limit | None = None
     key_limit: Limit | None = None
+    executors: Audience | None = None
 
 
 def explain(session_id: UUID, *, by: Principal) -> Explanation:
@@ -109,14 +130,14 @@ def explain(session_id: UUID, *, by: Principal) -> Explanation:
     verbs = states.allowed_verbs(State(session.state))
     if session.state != State.PENDING:
         return Explanation(session, diagnosis.cause(session), verbs)
-    uses = Uses([session])
-    waiting = diagnosis.waiting(session, uses, clock.now())
+    uses, asking = Uses([session]), Asking(by.organization_id)
+    waiting = diagnosis.waiting(session, uses, asking, clock.now())
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
     return Explanation(
         session, waiting.sentence, verbs, waiting, position, capped,
-        _profile_limit(session, uses), _key_limit(session, uses),
+        _profile_limit(session, uses), _key_limit(session, uses), _audience(session, asking),
     )  # fmt: skip
 
 
@@ -134,3 +155,9 @@ def _key_limit(session: RunnerSession, uses: Uses) -> Limit | None:
         return None
     holders = queries.slot_holders(organization_id=session.organization_id, concurrency_key=key)
     return Limit(key, use.limit, use.live, list(holders[:MAX_HOLDERS]))
+
+
+def _audience(session: RunnerSession, asking: Asking) -> Audience:
+    polling, offering = len(asking.for_profile(session.profile_id)), asking.offering(session)
+    lacking = {} if offering else asking.lacking(session)
+    return Audience(polling, offering, lacking, asking.truncated)

@@ -1,14 +1,15 @@
 """Runner sessions, their recorded transitions and their checkpoints.
 
 Beside each model the migrations add row-level security, the tenant keys and the references that
-carry the organization: runner_session(profile_id, harness_id, retry_of_id),
-runner_transition(session_id), runner_checkpoint(session_id).
+carry the organization: runner_session(profile_id, harness_id, retry_of_id,
+executor_id), runner_transition(session_id), runner_checkpoint(session_id).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import CheckConstraint, Func, Q, UniqueConstraint
@@ -58,6 +59,46 @@ class DatabaseUuid7(Func):
 
     function = "kt_uuid7"
     output_field = models.UUIDField()
+
+
+class RunnerExecutor(models.Model):
+    """Whatever claims: one for each account and name, known from its claims alone.
+
+    `polled_at` is when it last asked for the next session, of `profile_ids` (None: of any) and
+    with these labels; `last_seen_at` counts claims by id as well. Both are written at most every
+    few seconds. While `draining_at` is set nothing new is handed to it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
+    account = models.CharField(max_length=64)
+    name = models.CharField(max_length=120, blank=True)
+    version = models.CharField(max_length=64, blank=True)
+    labels = models.JSONField(default=dict)
+    profile_ids = ArrayField(models.UUIDField(), null=True)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    polled_at = models.DateTimeField(null=True)
+    draining_at = models.DateTimeField(null=True)
+    draining_by = models.CharField(max_length=64, blank=True, default="")
+    draining_reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "runner_executor"
+        indexes = [
+            # Who asks for work now.
+            models.Index(fields=["organization", "-polled_at"], name="runner_executor_polled"),
+        ]
+        constraints = [
+            UniqueConstraint(
+                fields=["organization", "account", "name"], name="runner_executor_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.account
 
 
 class SessionQuerySet(models.QuerySet["RunnerSession"]):
@@ -160,6 +201,14 @@ class RunnerSession(models.Model):
     lease_epoch = models.PositiveBigIntegerField(default=0)
     lease_account = models.CharField(max_length=64, blank=True, default="")
     lease_executor = models.JSONField(default=dict)
+    executor = models.ForeignKey(
+        RunnerExecutor,
+        models.PROTECT,
+        null=True,
+        related_name="sessions",
+        db_constraint=False,
+        db_index=False,
+    )
     lease_ttl_seconds = models.PositiveIntegerField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     claim_id = models.CharField(max_length=120, blank=True, default="")
@@ -217,6 +266,17 @@ class RunnerSession(models.Model):
             ),
             models.Index(fields=["profile", "-id"], name="runner_session_of_profile"),
             models.Index(fields=["harness", "-id"], name="runner_session_of_harness"),
+            # What an executor has run, and what it holds: as small as what has ever been claimed.
+            models.Index(
+                fields=["executor", "-id"],
+                condition=Q(executor__isnull=False),
+                name="runner_session_of_executor",
+            ),
+            models.Index(
+                fields=["executor"],
+                condition=Q(state__in=_states(*LEASED)),
+                name="runner_session_held",
+            ),
             models.Index(fields=["organization", "task_id", "-id"], name="runner_session_of_task"),
         ]
         constraints = [

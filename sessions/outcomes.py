@@ -21,6 +21,7 @@ from keeptrusts_runners.identity.principal import Principal
 from sessions import claims, lifecycle, transitions
 from sessions.models import DesiredState, RunnerSession, SideEffects
 from sessions.states import State, Verb
+from sessions.transitions import Step
 
 MAX_BACKOFF = timedelta(minutes=15)
 
@@ -148,21 +149,31 @@ def acknowledge(
 
 
 def lose(session: RunnerSession, *, by: Principal, now: datetime) -> RunnerSession:
-    """The lease of a locked session has run out: cancelled, paused, tried again, or lost."""
+    """The lease of a locked session has run out."""
+    return transitions.apply([lost(session, now)], by=by, now=now)[0]
+
+
+def lost(
+    session: RunnerSession, now: datetime, *, reason: str = "lease_expired", comment: str = ""
+) -> Step:
+    """What becomes of a locked session whose lease ends without an outcome, because it ran out or
+    was taken away: cancelled, paused, tried again, or lost."""
     if session.state == State.CANCELLING:
-        target, reason, changes = State.CANCELLED, "lease_expired", {}
+        target, changes = State.CANCELLED, {}
     elif session.desired_state == DesiredState.PAUSED and not _may_have_acted(session):
-        target, reason = State.PAUSED, "lease_expired"
+        target = State.PAUSED
         changes = lifecycle.put_aside(session, now) | {"failures": session.failures + 1}
     else:
-        target, reason, changes = _retry_or(State.LOST, session, "lease_expired", now)
-    expired = {
+        target, reason, changes = _retry_or(State.LOST, session, reason, now)
+    ended = {
         "lease_epoch": session.lease_epoch,
         "holder": session.lease_account,
         "expired_at": clock.rfc3339(session.lease_expires_at),
         "last_heartbeat_at": clock.rfc3339(session.heartbeat_at),
     }
-    return transitions.transition(
-        session, Verb.LOSE, target, by=by, now=now, reason=reason, changes=changes,
-        also=(("lease.expired", expired),),
+    kind = "lease.expired" if reason == "lease_expired" else "lease.revoked"
+    data = {"comment": comment} if comment else {}
+    return Step(
+        session, Verb.LOSE, target, reason=reason, data=data, changes=changes,
+        also=((kind, ended),),
     )  # fmt: skip

@@ -26,6 +26,7 @@ from keeptrusts_runners.identity.scopes import Scope
 from profiles.models import RunnerProfile
 from sessions import diagnosis, lifecycle, listing, queries, states, timeline, transitions
 from sessions.diagnosis import Waiting
+from sessions.executors import Asking
 from sessions.filters import SessionFilters
 from sessions.forms import CancelForm
 from sessions.limits import Uses
@@ -148,14 +149,14 @@ def _list(request: Page, tab: Tab) -> dict[str, Any]:
     found = SessionFilters.apply(request, queries.rows(by=request.principal))
     cursor = request.GET.get("cursor")
     shown = listing.page(found, cursor, queue=tab.view == View.QUEUE)
-    grants = grant_queries.active_grants(row.id for row in shown.rows)
-    uses = Uses(row for row in shown.rows if row.state == State.PENDING)
+    grants = _grants(shown.rows) if "grants" in tab.columns else {}
+    why = _reasons(shown.rows, request) if "why" in tab.columns else {}
     whole_queue = cursor is None and set(request.GET) <= {"view"} and tab.view == View.QUEUE
     rows = [
         Row(
             session,
             diagnosis.health(session, request.now),
-            _waiting(session, uses, request),
+            why.get(session.id),
             grants.get(session.id, 0),
             place if whole_queue else None,
         )
@@ -164,10 +165,19 @@ def _list(request: Page, tab: Tab) -> dict[str, Any]:
     return {"rows": rows, "older": shown.older, "newer": shown.newer}
 
 
-def _waiting(session: RunnerSession, uses: Uses, request: Page) -> Waiting | None:
-    if session.state != State.PENDING:
-        return None
-    return diagnosis.waiting(session, uses, request.now)
+def _grants(rows: list[RunnerSession]) -> Mapping[UUID, int]:
+    """How many each of those that run has; the others can have none."""
+    running = [row.id for row in rows if row.state in states.EXECUTING]
+    return grant_queries.active_grants(running) if running else {}
+
+
+def _reasons(rows: list[RunnerSession], request: Page) -> dict[UUID, Waiting]:
+    """Why those of them wait that do: at most three queries, whatever their number."""
+    pending = [row for row in rows if row.state == State.PENDING]
+    if not pending:
+        return {}
+    uses, asking = Uses(pending), Asking(request.principal.organization_id)
+    return {each.id: diagnosis.waiting(each, uses, asking, request.now) for each in pending}
 
 
 # --- one session -----------------------------------------------------------------------------
@@ -265,7 +275,7 @@ def _canceller(
 def _queue(session: RunnerSession, request: Page) -> dict[str, Any]:
     ahead = queries.ahead_of(session)
     return {
-        "waiting": diagnosis.waiting(session, Uses([session]), request.now),
+        "waiting": _reasons([session], request)[session.id],
         "position": f"{COUNT_CAP:,}+" if ahead >= COUNT_CAP else f"{ahead + 1:,}",
         "since": listing.waiting_since(session),
     }

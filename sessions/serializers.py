@@ -162,6 +162,7 @@ class SessionOut(OutputShape):
     id = IdOut("sess")
     profile_id = IdOut("prof")
     harness_id = IdOut("harn", allow_null=True)
+    executor_id = IdOut("exec", allow_null=True)
     retry_of = IdOut("sess", allow_null=True, source="retry_of_id")
     task_id = serializers.CharField()
     state = serializers.ChoiceField([state.value for state in State])
@@ -251,6 +252,7 @@ class DepthOut(OutputShape):
     oldest_waiting_at = InstantOut(allow_null=True)
     active = serializers.IntegerField()
     paused = serializers.IntegerField()
+    polling = serializers.IntegerField()
 
 
 class ProfileDepthOut(DepthOut):
@@ -286,8 +288,17 @@ class KeySlotsOut(OutputShape):
     holders = serializers.ListField(child=IdOut("sess"))
 
 
+class AudienceOut(OutputShape):
+    """Of the executors that ask for work of the profile now."""
+
+    polling = serializers.IntegerField()
+    offering = serializers.IntegerField()
+    lacking = serializers.DictField(child=serializers.CharField())
+    truncated = serializers.BooleanField()
+
+
 class ExplanationOut(OutputShape):
-    """Why a session is where it is, and what may be asked of it. The last five are of pending
+    """Why a session is where it is, and what may be asked of it. The last six are of pending
     sessions; `position` is of at least that place when `position_capped`."""
 
     id = IdOut("sess", source="session.id")
@@ -301,6 +312,7 @@ class ExplanationOut(OutputShape):
     position_capped = serializers.BooleanField()
     limit = SlotsOut(allow_null=True)
     key_limit = KeySlotsOut(allow_null=True)
+    executors = AudienceOut(allow_null=True)
 
 
 class ClaimOut(SessionOut):

@@ -4,6 +4,7 @@ from django.urls import path
 
 from sessions import pages
 from sessions.api import SessionViewSet
+from sessions.api_executors import ExecutorViewSet
 from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
@@ -27,6 +28,11 @@ api_urlpatterns = [
     path(f"{_ONE}/explain", InsightViewSet.as_view({"get": "explain"})),
     path(f"{_ONE}/retry", RetryViewSet.as_view({"post": "retry"})),
     path(f"{_ONE}/disposition", RetryViewSet.as_view({"post": "decide"})),
+    path("executors", ExecutorViewSet.as_view({"get": "list"})),
+    path("executors/<exec:executor_id>", ExecutorViewSet.as_view({"get": "retrieve"})),
+    path("executors/<exec:executor_id>/drain", ExecutorViewSet.as_view({"post": "drain"})),
+    path("executors/<exec:executor_id>/undrain", ExecutorViewSet.as_view({"post": "undrain"})),
+    path("executors/<exec:executor_id>/evict", ExecutorViewSet.as_view({"post": "evict"})),
     path(
         "profiles/<prof:profile_id>/harnesses/<harn:harness_id>/recall",
         HarnessRecallViewSet.as_view({"post": "recall"}),

@@ -9,9 +9,10 @@ from keeptrusts_runners import ids
 from keeptrusts_runners.identity import tokens
 from profiles import catalog
 from profiles.models import RunnerProfile
-from sessions import claims, lifecycle
+from sessions import claims, executors, lifecycle
 from sessions.claims import ClaimRequest
-from sessions.models import RunnerSession
+from sessions.executors import Introduction
+from sessions.models import RunnerExecutor, RunnerSession
 from tests.people import Api, Machine, Org
 
 _numbers = itertools.count()
@@ -51,6 +52,14 @@ def running(
         return claims.heartbeat(
             session.id, by=(by or org.runner).principal, lease_epoch=session.lease_epoch
         )
+
+
+def asking(org: Org, name: str = "", **introduction: Any) -> RunnerExecutor:
+    """An executor that asks for work now, as its claims would have it recorded."""
+    said, by = Introduction(name=name, polls=True, **introduction), org.runner.principal
+    with org.scope():
+        executor_id = executors.greet(said, by=by)
+        return RunnerExecutor.objects.get(id=executor_id)
 
 
 def session_api(org: Org, session: RunnerSession, by: Machine | None = None) -> Api:

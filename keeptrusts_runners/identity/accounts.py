@@ -35,6 +35,7 @@ from keeptrusts_runners.identity.models import (
     User,
 )
 from keeptrusts_runners.identity.scopes import SERVICE_ACCOUNT_ROLES, USER_ROLES, Role
+from keeptrusts_runners.identity.signals import account_revoked
 from keeptrusts_runners.identity.tenancy import organization_scope
 
 
@@ -169,11 +170,16 @@ def rotate_secret(
 
 
 def revoke_service_account(organization_id: UUID, account_id: UUID) -> ServiceAccount:
-    """End a machine's access, on its next request. Again is the same."""
+    """End a machine's access, on its next request, and what it holds. Again is the same."""
     account = _service_account(organization_id, account_id)
     if account.revoked_at is None:
         account.revoked_at = clock.now()
         account.save(update_fields=["revoked_at"])
+        account_revoked.send(
+            sender=ServiceAccount,
+            organization_id=organization_id,
+            account=ids.encode("sa", account_id),
+        )
     return account
 
 

@@ -53,7 +53,8 @@ Prepare = Callable[[Org], Objects]
 class Route:
     """One operation. `template` names its path parameters as urls.py does; `succeeds` is the
     status of a good request. `executes` are writes under a lease: a runner's account needs to
-    hold it. `configures` are those that a runner's account may never make."""
+    hold it. `configures` are those that no machine but an admin's may make, `operates` those that
+    a runner's account may not."""
 
     method: str
     template: str
@@ -65,6 +66,7 @@ class Route:
     # Whether a person's call is a write under the lease too, and so names its epoch.
     fences_people: bool = True
     configures: bool = False
+    operates: bool = False
     decides: bool = False
     # Where nobody else's id stands in the path, the verdict for an outsider.
     outsider: int = 404
@@ -257,6 +259,18 @@ def machine(org: Org) -> Objects:
     return Objects(org, {"service_account_id": ids.encode("sa", org.machine().account.id)})
 
 
+def executor(org: Org) -> Objects:
+    return Objects(
+        org, {"executor_id": ids.encode("exec", factories.asking(org, ids.new().hex).id)}
+    )
+
+
+def eviction(org: Org) -> Objects:
+    found = executor(org)
+    found.body = {"reason": "disk errors"}
+    return found
+
+
 def new_machine(org: Org) -> Objects:
     return Objects(org, body={"name": f"machine {ids.new().hex}", "role": "runner"})
 
@@ -268,6 +282,8 @@ _PROFILE = f"{_PROFILES}/{{profile_id}}"
 _HARNESS = f"{_PROFILE}/harnesses/{{harness_id}}"
 _SESSIONS = "/v1/runners/sessions"
 _SESSION = f"{_SESSIONS}/{{session_id}}"
+_EXECUTORS = "/v1/runners/executors"
+_EXECUTOR = f"{_EXECUTORS}/{{executor_id}}"
 _ARTIFACT = f"{_SESSION}/artifacts/{{artifact_id}}"
 _GRANT_PATH = f"{_SESSION}/permissions/{{grant_id}}"
 _MEMBER = "/v1/members/{user_id}"
@@ -309,6 +325,11 @@ TABLE = (
     Route("POST", f"{_SESSION}/pause", WRITE, running, executes=True),
     Route("POST", f"{_SESSION}/resume", WRITE, paused, executes=True),
     Route("POST", f"{_SESSION}/cancel", WRITE, running, executes=True),
+    Route("GET", _EXECUTORS, READ, executor, outsider=200),
+    Route("GET", _EXECUTOR, READ, executor),
+    Route("POST", f"{_EXECUTOR}/drain", WRITE, executor, operates=True),
+    Route("POST", f"{_EXECUTOR}/undrain", WRITE, executor, operates=True),
+    Route("POST", f"{_EXECUTOR}/evict", WRITE, eviction, operates=True),
     Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
     Route("GET", f"{_SESSION}/explain", READ, pending),
     Route("POST", f"{_SESSION}/retry", WRITE, cancelled, 201, creates=True, executes=True),

@@ -65,7 +65,7 @@ def expected(route: Route, kind: str, role: str) -> tuple[int, str | None]:
     if kind == "machine":
         if route.configures and role != "admin":
             return 403, "permission_denied"
-        if route.decides:
+        if route.decides or (route.operates and role == "runner"):
             return 403, "permission_denied"
         if route.executes and role == "runner":
             return 403, "not_lease_holder"

@@ -15,7 +15,7 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
 from profiles import catalog
 from sessions import claims, lifecycle, outcomes
-from sessions.models import RunnerSession
+from sessions.models import RunnerExecutor, RunnerSession
 from sessions.states import Verb
 from tests import factories
 from tests.browsers import at_most, browser, instants, page_of, text_of
@@ -122,13 +122,19 @@ class TestWhyItWaits:
     def test_position(self, org: Org) -> None:
         factories.pending(org)
         last = factories.pending(org)
+        factories.asking(org)
         text = shown(org, last)
         assert "It goes to the next executor that asks." in text
         assert "Position in the queue2" in text
 
     def test_labels(self, org: Org) -> None:
-        text = shown(org, factories.pending(org, labels={"gpu": "a100"}))
-        assert "the next executor that offers gpu=a100" in text
+        session = factories.pending(org, labels={"gpu": "a100"})
+        assert "No executor has asked for work of its profile" in shown(org, session)
+        org.runner.api.post("/runners/sessions/claim", {"labels": {"gpu": "t4"}})
+        assert "none of them offers gpu=a100" in shown(org, session)
+        with org.scope():
+            RunnerExecutor.objects.update(labels={"gpu": "a100"})
+        assert "the next executor that offers gpu=a100" in shown(org, session)
 
     def test_not_yet_time(self, org: Org) -> None:
         later = clock.now() + timedelta(hours=1)

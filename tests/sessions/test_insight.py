@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from keeptrusts_runners import clock, ids
+from profiles.models import RunnerProfile
 from sessions import insight, queries
-from sessions.models import RunnerSession
+from sessions.models import RunnerExecutor, RunnerSession
 from sessions.states import State
 from tests import factories
 from tests.browsers import at_most
@@ -35,6 +36,15 @@ def explain(org: Org, session: RunnerSession) -> Any:
     return answer.json()
 
 
+def polling(org: Org, name: str, labels: dict[str, str], *on: RunnerProfile) -> None:
+    """An executor of this name asks for work, and there is none for it."""
+    body: dict[str, Any] = {"executor": {"name": name}, "labels": labels}
+    if on:
+        body["profiles"] = [ids.encode("prof", profile.id) for profile in on]
+    answer = org.runner.api.post("/runners/sessions/claim", body)
+    assert answer.status_code == 204, answer.content
+
+
 def test_stats_are_exact_by_profile_and_in_total(org: Org) -> None:
     factories.pending(Org())
     first, second = factories.profile(org), factories.profile(org)
@@ -51,7 +61,13 @@ def test_stats_are_exact_by_profile_and_in_total(org: Org) -> None:
     assert (of_second["queued"], of_second["active"], of_second["paused"]) == (0, 1, 1)
     assert of_second["oldest_waiting_at"] is None
     since = clock.rfc3339(oldest.created_at)
-    assert found["total"] == {"queued": 2, "oldest_waiting_at": since, "active": 1, "paused": 1}
+    assert found["total"] == {
+        "queued": 2,
+        "oldest_waiting_at": since,
+        "active": 1,
+        "paused": 1,
+        "polling": 0,
+    }
 
 
 def test_stats_are_bounded_and_cheap(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +115,51 @@ def test_what_it_waits_for_is_named(org: Org) -> None:
     held = factories.pending(org, on)
     org.operator.api.post(f"/runners/profiles/{ids.encode('prof', on.id)}/pause")
     assert explain(org, held)["waiting"]["code"] == "profile_paused"
-    choosy = explain(org, factories.pending(org, labels={"gpu": "a100"}))
-    assert "gpu=a100" in choosy["sentence"]
-    assert choosy["waiting"]["blocked"] is False
-    assert choosy["labels"] == {"gpu": "a100"}
+
+
+def test_whether_anybody_could_take_it_is_told(org: Org) -> None:
+    session = factories.pending(org, labels={"gpu": "a100", "zone": "b"})
+    alone = explain(org, session)
+    assert (alone["waiting"]["code"], alone["waiting"]["blocked"]) == ("no_executor", True)
+    assert alone["executors"] == {
+        "polling": 0,
+        "offering": 0,
+        "lacking": {"gpu": "a100", "zone": "b"},
+        "truncated": False,
+    }
+    polling(org, "plain", {"zone": "b"})
+    unmatched = explain(org, session)
+    assert unmatched["waiting"]["code"] == "labels_not_offered"
+    assert "gpu=a100" in unmatched["sentence"]
+    assert "zone" not in unmatched["sentence"]
+    assert unmatched["executors"]["lacking"] == {"gpu": "a100"}
+    # One that takes other profiles alone is no help, whatever it offers.
+    labels = {"gpu": "a100", "zone": "b"}
+    polling(org, "elsewhere", labels, factories.profile(org))
+    assert explain(org, session)["executors"]["polling"] == 1
+    offered = explain(org, factories.pending(org, labels={"zone": "b"}))
+    assert offered["waiting"]["code"] == "waiting_for_an_executor"
+    assert offered["waiting"]["blocked"] is False
+    assert offered["executors"]["offering"] == 1
+
+
+def test_who_asked_long_ago_does_not_count(org: Org) -> None:
+    polling(org, "gone", {})
+    session = factories.pending(org)
+    assert explain(org, session)["waiting"]["code"] == "waiting_for_an_executor"
+    with org.scope():
+        RunnerExecutor.objects.update(polled_at=clock.now() - timedelta(minutes=5))
+    assert explain(org, session)["waiting"]["code"] == "no_executor"
+
+
+def test_stats_count_who_asks_for_each_profile(org: Org) -> None:
+    first, second = factories.profile(org), factories.profile(org)
+    polling(org, "any", {})
+    polling(org, "choosy", {}, first)
+    found = stats(org)
+    by_id = {each["profile_id"]: each["polling"] for each in found["profiles"]}
+    assert by_id == {ids.encode("prof", first.id): 2, ids.encode("prof", second.id): 1}
+    assert found["total"]["polling"] == 2
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - {State.PENDING}))

@@ -1,0 +1,67 @@
+"""Evictions against claims: no lease of an evicted executor is left, whoever came first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from keeptrusts_runners.errors import ExecutorDraining
+from keeptrusts_runners.identity.principal import Principal
+from sessions import claims, evictions, executors
+from sessions.claims import ClaimRequest
+from sessions.executors import Introduction
+from sessions.models import RunnerSession
+from tests import factories
+from tests.people import Org
+from tests.races.threads import at_once
+
+REQUEST = ClaimRequest(executor={"name": "e"})
+
+
+def claim(org: Org) -> None:
+    by = org.runner.principal
+    for _ in range(4):
+        try:
+            with org.scope():
+                claims.claim_next(REQUEST, by=by)
+        except ExecutorDraining:
+            return
+
+
+def evict(org: Org) -> None:
+    by, claimant = org.operator.principal, org.runner.principal
+    with org.scope():
+        executor_id = executors.greet(Introduction(name="e"), by=claimant)
+    with org.scope():
+        evictions.evict(executor_id, by=by, reason="compromised")
+
+
+def left(org: Org) -> int:
+    """Leases that an evicted executor holds after the race."""
+    on = factories.profile(org, max_attempts=50, backoff_seconds=0)
+    for _ in range(30):
+        factories.pending(org, on)
+    assert org.operator.principal != org.runner.principal, "made before the race"
+    at_once([*[partial(claim, org)] * 6, partial(evict, org)])
+    with org.scope():
+        return RunnerSession.objects.leased().count()
+
+
+def test_no_lease_of_an_evicted_executor_is_left() -> None:
+    for _ in range(8):
+        assert left(Org()) == 0
+
+
+def test_claims_that_do_not_lock_their_executor_are_caught_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    greet = executors.greet
+
+    def careless(introduction: Introduction, *, by: Principal) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(executors, "_SHARE", executors._SHARE.replace("FOR KEY SHARE", ""))
+            return greet(introduction, by=by)
+
+    monkeypatch.setattr(executors, "greet", careless)
+    assert any(left(Org()) for _ in range(20))
