@@ -74,7 +74,7 @@ def _message(change: Change) -> str:
     if change.kind == "checkpoint.recorded":
         return f"Checkpoint {change.data['number']} recorded"
     if change.verb is None:
-        return str(change.data["comment"])
+        return str(change.data.get("comment") or _words(change.kind or ""))
     if change.source == change.target:
         return f"{change.verb.value} while {change.target.value}"
     start = f"{change.source.value} → " if change.source else ""
@@ -89,6 +89,11 @@ def _also(change: Change, kind: str, data: Any) -> Record:
         actor=change.by.actor,
         lease_epoch=change.session.lease_epoch,
         level=level,
-        message=kind.replace(".", " ").capitalize(),
+        message=_words(kind),
         data=dict(data),
     )
+
+
+def _words(kind: str) -> str:
+    """`lease.expired` as people read it."""
+    return kind.replace(".", " ").capitalize()

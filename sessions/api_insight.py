@@ -8,18 +8,20 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import insight
-from sessions.serializers import ExplanationOut, StatsOut
+from sessions import insight, queries, refusals
+from sessions.serializers import ExplanationOut, RefusalOut, StatsOut
 
 
 class InsightViewSet(ApiViewSet):
     """What an operator looks at first."""
 
     tag = "Sessions"
-    scopes: ClassVar = {"stats": Scope.READ, "explain": Scope.READ}
-    outputs: ClassVar = {"stats": StatsOut, "explain": ExplanationOut}
+    scopes: ClassVar = {"stats": Scope.READ, "explain": Scope.READ, "refusals": Scope.READ}
+    outputs: ClassVar = {"stats": StatsOut, "explain": ExplanationOut, "refusals": RefusalOut}
+    paginated_actions: ClassVar = frozenset({"refusals"})
 
     def stats(self, request: Request) -> HttpResponse:
         """Get the depth of the queue, its oldest session, what is active and paused, and how many
@@ -38,3 +40,12 @@ class InsightViewSet(ApiViewSet):
         """
         found = insight.explain(session_id, by=self.principal)
         return self.answer(ExplanationOut.render(found))
+
+    def refusals(self, request: Request, session_id: UUID) -> HttpResponse:
+        """List what was refused for a session, newest first: claims, and writes without its lease.
+
+        Repeats within a minute are one item with a count.
+        """
+        queries.session(session_id, by=self.principal)
+        rows = page(refusals.of_session(session_id), request)
+        return self.answer(list_answer(*rows, RefusalOut))

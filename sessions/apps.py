@@ -10,6 +10,6 @@ class SessionsConfig(AppConfig):
 
     def ready(self) -> None:
         from keeptrusts_runners.console import navigation
-        from sessions import receivers  # noqa: F401  (connects)
+        from sessions import receivers, refusals  # noqa: F401  (connects and registers)
 
         navigation.register(navigation.Item("Sessions", "/runners/sessions", order=20))

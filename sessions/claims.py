@@ -79,9 +79,22 @@ def require_lease(session: RunnerSession, *, by: Principal, named_epoch: int | N
     if epoch is None and session.lease_epoch > 1:
         raise LeaseEpochRequired(current_state=session.state, lease_epoch=session.lease_epoch)
     if session.state not in LEASED or epoch not in (None, session.lease_epoch):
-        raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+        raise LeaseLost(
+            current_state=session.state, lease_epoch=session.lease_epoch, named_epoch=epoch
+        )
     if by.is_executor and by.account != session.lease_account:
         raise NotLeaseHolder
+    if session.state == State.CANCELLING and by.is_executor:
+        _told_to_cancel(session, by)
+
+
+def _told_to_cancel(session: RunnerSession, by: Principal) -> None:
+    """Every answer to an executor says what is desired: from the first one on it knows."""
+    if session.cancel_delivered_at is not None:
+        return
+    session.cancel_delivered_at = now = clock.now()
+    RunnerSession.objects.filter(id=session.id).update(cancel_delivered_at=now)
+    transitions.note(session, "cancel.delivered", by=by, now=now)
 
 
 def epoch_of(by: Principal, named: int | None) -> int | None:

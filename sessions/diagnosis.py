@@ -136,3 +136,35 @@ def cause(session: RunnerSession) -> str:
     if known:
         return known
     return "Its executor reported a failure." if session.state == State.FAILED else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """The way of a cancellation, as far as it has come."""
+
+    cancel_requested_at: datetime | None
+    cancel_requested_by: str
+    cancel_delivered_at: datetime | None
+    force_at: datetime | None
+    acknowledged_at: datetime | None
+    forced_at: datetime | None
+
+
+def cancellation(session: RunnerSession) -> Cancellation:
+    """What ended it without its lease holder is `forced`; the holder's own word, be it the
+    acknowledgement or an outcome, is `acknowledged`; without a lease there was nobody to ask."""
+    ended = session.ended_at if session.state == State.CANCELLED else None
+    forced = session.reason in _FORCED
+    asked = session.cancel_delivered_at is not None or session.reason == "cancel_acknowledged"
+    return Cancellation(
+        session.cancel_requested_at,
+        session.cancel_requested_by,
+        session.cancel_delivered_at,
+        session.deadline_at if session.state == State.CANCELLING else None,
+        ended if asked and not forced else None,
+        ended if forced else None,
+    )
+
+
+# How a cancelling session ends without a word of its lease holder.
+_FORCED = frozenset({"cancel_forced", "lease_expired", "executor_evicted", "account_revoked"})

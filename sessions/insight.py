@@ -12,14 +12,14 @@ from django.db import connection
 
 from keeptrusts_runners import clock
 from keeptrusts_runners.identity.principal import Principal
-from sessions import diagnosis, queries, states
+from sessions import diagnosis, queries, refusals, states
 from sessions.diagnosis import Waiting
 from sessions.executors import Asking
 from sessions.limits import Uses
-from sessions.models import RunnerSession
+from sessions.models import Refusal, RunnerSession
 from sessions.states import State
 
-MAX_PROFILES, MAX_HOLDERS = 1000, 20
+MAX_PROFILES, MAX_HOLDERS, LAST_REFUSALS = 1000, 20, 5
 
 # One short walk over runner_session_open for each profile that is in use.
 _DEPTHS = """
@@ -116,6 +116,7 @@ class Explanation:
     session: RunnerSession
     sentence: str
     allowed_verbs: list[str]
+    refusals: list[Refusal]
     waiting: Waiting | None = None
     position: int | None = None
     position_capped: bool = False
@@ -128,15 +129,16 @@ def explain(session_id: UUID, *, by: Principal) -> Explanation:
     """Raises NotFound."""
     session = queries.session(session_id, by=by)
     verbs = states.allowed_verbs(State(session.state))
+    refused = list(refusals.of_session(session_id)[:LAST_REFUSALS])
     if session.state != State.PENDING:
-        return Explanation(session, diagnosis.cause(session), verbs)
+        return Explanation(session, diagnosis.cause(session), verbs, refused)
     uses, asking = Uses([session]), Asking(by.organization_id)
     waiting = diagnosis.waiting(session, uses, asking, clock.now())
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
     return Explanation(
-        session, waiting.sentence, verbs, waiting, position, capped,
+        session, waiting.sentence, verbs, refused, waiting, position, capped,
         _profile_limit(session, uses), _key_limit(session, uses), _audience(session, asking),
     )  # fmt: skip
 

@@ -228,6 +228,8 @@ def cancel(
     transitions.require(session, verb)
     now = clock.now()
     changes: dict[str, Any] = {"desired_state": DesiredState.CANCELLED}
+    if session.cancel_requested_at is None:
+        changes |= {"cancel_requested_at": now, "cancel_requested_by": by.actor}
     target = State.CANCELLED
     if session.is_leased and not force:
         target = State.CANCELLING

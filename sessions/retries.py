@@ -10,7 +10,6 @@ from keeptrusts_runners.errors import AlreadyDecided
 from keeptrusts_runners.identity.principal import Principal
 from sessions import lifecycle, transitions
 from sessions.models import Disposition, RunnerSession
-from sessions.signals import Change
 from sessions.states import State
 
 # What a retry takes over. Its start time, its attempts so far and its trace are its own.
@@ -94,10 +93,9 @@ def _record(
     RunnerSession.objects.filter(id=session.id).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
-    data = {
-        "disposition": str(decision),
-        "comment": comment,
-        "retry_id": ids.encode("sess", made.id) if made else None,
-    }
-    lost = State(session.state)
-    transitions.record([Change(session, None, lost, lost, by, now, data=data, kind="note")])
+    transitions.note(
+        session, "note", by=by, now=now,
+        disposition=str(decision),
+        comment=comment,
+        retry_id=ids.encode("sess", made.id) if made else None,
+    )  # fmt: skip

@@ -24,7 +24,8 @@ from keeptrusts_runners.api.inputs import (
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
 from profiles.models import MAX_LEASE_TTL_SECONDS
 from profiles.serializers import HarnessOut
-from sessions.models import DesiredState, Disposition, RunnerSession, SideEffects
+from sessions.diagnosis import cancellation
+from sessions.models import DesiredState, Disposition, Refusal, RunnerSession, SideEffects
 from sessions.states import State
 
 MAX_INPUT_BYTES = 256 * 1024
@@ -223,14 +224,31 @@ class CheckpointOut(OutputShape):
     created_at = InstantOut()
 
 
+class CancelOut(OutputShape):
+    """The way of a cancellation. `delivered_at`: the first answer that told the lease holder;
+    `force_at`: when it is ended without being acknowledged."""
+
+    requested_at = InstantOut(source="cancel_requested_at")
+    requested_by = serializers.CharField(source="cancel_requested_by")
+    delivered_at = InstantOut(source="cancel_delivered_at", allow_null=True)
+    force_at = InstantOut(allow_null=True)
+    acknowledged_at = InstantOut(allow_null=True)
+    forced_at = InstantOut(allow_null=True)
+
+
 class SessionDetailOut(SessionOut):
     """One session, whole."""
 
+    cancel = serializers.SerializerMethodField()
     input = serializers.JSONField()
     counts = serializers.SerializerMethodField()
     completeness = serializers.SerializerMethodField()
     traceparent = serializers.CharField()
     grant_policy_version = serializers.IntegerField()
+
+    def get_cancel(self, obj: RunnerSession) -> dict[str, Any] | None:
+        """Null unless a cancellation was asked for."""
+        return CancelOut.render(cancellation(obj)) if obj.cancel_requested_at else None
 
     def get_counts(self, obj: RunnerSession) -> dict[str, int]:
         """events, warnings, errors, artifacts, active_grants"""
@@ -297,9 +315,33 @@ class AudienceOut(OutputShape):
     truncated = serializers.BooleanField()
 
 
+class RefusalOut(OutputShape):
+    """What was refused within one minute: `count` times, the last time in `request_id`."""
+
+    operation = serializers.CharField()
+    code = serializers.CharField()
+    reason = serializers.CharField()
+    actor = serializers.CharField()
+    named_epoch = serializers.SerializerMethodField()
+    lease_epoch = serializers.SerializerMethodField()
+    count = serializers.IntegerField()
+    first_at = InstantOut()
+    last_at = InstantOut()
+    request_id = serializers.CharField()
+
+    def get_named_epoch(self, obj: Refusal) -> int | None:
+        """The epoch that the refused one named."""
+        return obj.named_epoch or None
+
+    def get_lease_epoch(self, obj: Refusal) -> int | None:
+        """The session's own, where it was looked at."""
+        return obj.lease_epoch or None
+
+
 class ExplanationOut(OutputShape):
     """Why a session is where it is, and what may be asked of it. The last six are of pending
-    sessions; `position` is of at least that place when `position_capped`."""
+    sessions; `position` is of at least that place when `position_capped`. `refusals` are the last
+    five."""
 
     id = IdOut("sess", source="session.id")
     state = serializers.CharField(source="session.state")
@@ -307,6 +349,7 @@ class ExplanationOut(OutputShape):
     labels = serializers.DictField(child=serializers.CharField(), source="session.labels")
     sentence = serializers.CharField()
     allowed_verbs = serializers.ListField(child=serializers.CharField())
+    refusals = RefusalOut(many=True)
     waiting = WaitingOut(allow_null=True)
     position = serializers.IntegerField(allow_null=True)
     position_capped = serializers.BooleanField()

@@ -19,8 +19,8 @@ class Change:
     """One session's step, as it stands after the guarded update.
 
     `source` is None for a dispatch. `kind` names the ledger record when the step is not a change
-    of state (`checkpoint.recorded`); `also` are further records of the same step. A `note` is no
-    step of the lifecycle: it has no verb, and its `data` has a `comment`.
+    of state (`checkpoint.recorded`); `also` are further records of the same step. What has no
+    verb (`note`, `cancel.delivered`) is no step of the lifecycle; a note's `data` has a `comment`.
     """
 
     session: RunnerSession

@@ -10,15 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
+import structlog
+from django.db import transaction
+
+from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound, StateConflict
 from keeptrusts_runners.identity.principal import Principal
 from sessions import states, wakeups
 from sessions.models import RunnerSession, Transition
 from sessions.signals import Change, Recorded, session_changed
 from sessions.states import FINAL, LEASED, State, Verb
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -79,6 +86,14 @@ def transition(
     return apply([Step(session, verb, target, **step)], by=by, now=now)[0]
 
 
+def note(
+    session: RunnerSession, kind: str, *, by: Principal, now: datetime, **data: Any
+) -> RunnerSession:
+    """Record something about a locked session that is no step of its lifecycle."""
+    state = State(session.state)
+    return record([Change(session, None, state, state, by, now, data=data, kind=kind)])[0]
+
+
 def _write(step: Step, by: Principal, now: datetime) -> Change:
     session, source = step.session, State(step.session.state)
     if step.target not in states.targets(step.verb, source):
@@ -129,9 +144,33 @@ def record(changes: list[Change]) -> list[RunnerSession]:
         for change, place in zip(changes, recorded[0], strict=True)
         if change.kind is None
     )
+    _log_when_committed([change for change in changes if change.verb in _OF_NOTE])
     for organization_id in {c.session.organization_id for c in changes if _may_free_work(c)}:
         wakeups.announce(organization_id)
     return [change.session for change in changes]
+
+
+# What an operator looks for in the log before dispatching again.
+_OF_NOTE = frozenset({Verb.EXPIRE, Verb.TIME_OUT, Verb.LOSE, Verb.FORCE})
+
+
+def _log_when_committed(changes: list[Change]) -> None:
+    """One line for each lease that was lost, each forced cancel and each decision of time."""
+    for change in changes:
+        transaction.on_commit(partial(_log, change))
+
+
+def _log(change: Change) -> None:
+    log.warning(
+        "session.settled",
+        verb=str(change.verb),
+        session=ids.encode("sess", change.session.id),
+        epoch=change.session.lease_epoch,
+        before=str(change.source),
+        state=str(change.target),
+        reason=change.reason,
+        actor=change.by.actor,
+    )
 
 
 def _may_free_work(change: Change) -> bool:

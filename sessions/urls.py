@@ -26,6 +26,7 @@ api_urlpatterns = [
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
     path("stats", InsightViewSet.as_view({"get": "stats"})),
     path(f"{_ONE}/explain", InsightViewSet.as_view({"get": "explain"})),
+    path(f"{_ONE}/refusals", InsightViewSet.as_view({"get": "refusals"})),
     path(f"{_ONE}/retry", RetryViewSet.as_view({"post": "retry"})),
     path(f"{_ONE}/disposition", RetryViewSet.as_view({"post": "decide"})),
     path("executors", ExecutorViewSet.as_view({"get": "list"})),

@@ -259,6 +259,12 @@ def machine(org: Org) -> Objects:
     return Objects(org, {"service_account_id": ids.encode("sa", org.machine().account.id)})
 
 
+def refused(org: Org) -> Objects:
+    session = factories.claimed(org)
+    assert org.runner.api.post(factories.path(session, "claim")).status_code == 409
+    return Objects(org, _sess(session))
+
+
 def executor(org: Org) -> Objects:
     return Objects(
         org, {"executor_id": ids.encode("exec", factories.asking(org, ids.new().hex).id)}
@@ -332,6 +338,7 @@ TABLE = (
     Route("POST", f"{_EXECUTOR}/evict", WRITE, eviction, operates=True),
     Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
     Route("GET", f"{_SESSION}/explain", READ, pending),
+    Route("GET", f"{_SESSION}/refusals", READ, refused),
     Route("POST", f"{_SESSION}/retry", WRITE, cancelled, 201, creates=True, executes=True),
     Route("POST", f"{_SESSION}/disposition", WRITE, lost, executes=True),
     Route("GET", f"{_SESSION}/events", READ, running, **_OWN),

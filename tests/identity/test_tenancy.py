@@ -95,6 +95,7 @@ def peopled() -> Org:
     artifact = token.request("POST", f"{path(session, 'artifacts')}?name=a&kind=log", raw=b"bytes")
     assert artifact.status_code == 201
     assert approve(org.approver.api, requested(org, session)).status_code == 200
+    assert org.runner.api.post(path(session, "claim")).status_code == 409
     with org.scope():
         RevokedToken.objects.create(
             id=ids.new(), organization_id=org.id, expires_at=session.created_at

@@ -105,7 +105,9 @@ def test_cancelling_asks_first_and_keeps_the_reason(org: Org) -> None:
     assert b"Cancel this session?" in client.get(page_of(session, "cancel")).content
     client.post(page_of(session, "cancel"), {"reason": "Superseded"})
     text = shown(org, session)
-    assert "The executor has not confirmed it for" in text
+    assert "The executor has not been told yet" in text
+    factories.session_api(org, session).post(factories.path(session, "heartbeat"))
+    assert "and has not confirmed it" in shown(org, session)
     assert org.operator.user.email in text
     assert "Superseded" in text_of(client.get(page_of(session, "events")))
 
