@@ -61,6 +61,14 @@ class DatabaseUuid7(Func):
     output_field = models.UUIDField()
 
 
+class Lane(Func):
+    """A hash of what decides, for many sessions at once, whether they may be claimed: profile,
+    harness and labels. An immutable function of the migration, so that a column can hold it."""
+
+    function = "kt_lane"
+    output_field = models.BigIntegerField()
+
+
 class RunnerExecutor(models.Model):
     """Whatever claims: one for each account and name, known from its claims alone.
 
@@ -179,6 +187,11 @@ class RunnerSession(models.Model):
     version = models.PositiveIntegerField(default=1)
     priority = models.SmallIntegerField(default=0)
     labels = models.JSONField(default=dict)
+    lane = models.GeneratedField(
+        expression=Lane("profile", "harness", "labels"),
+        output_field=models.BigIntegerField(),
+        db_persist=True,
+    )
     concurrency_key = models.CharField(max_length=120, blank=True, default="")
     concurrency_limit = models.PositiveIntegerField(default=1)
     metadata = models.JSONField(default=dict)
@@ -253,6 +266,17 @@ class RunnerSession(models.Model):
                 fields=["organization", "-priority", "id"],
                 condition=Q(state=State.PENDING.value),
                 name="runner_session_queue",
+            ),
+            # The same by lanes, and what was put off by when it is due.
+            models.Index(
+                fields=["organization", "lane", "-priority", "id"],
+                condition=Q(state=State.PENDING.value, not_before__isnull=True),
+                name="runner_session_lane",
+            ),
+            models.Index(
+                fields=["organization", "not_before"],
+                condition=Q(state=State.PENDING.value, not_before__isnull=False),
+                name="runner_session_due",
             ),
             # What is open: the reaper, limits and the active view. No heartbeat column is in any
             # index, so that a heartbeat stays a HOT update.

@@ -13,41 +13,98 @@ from keeptrusts_runners.identity.tenancy import organization_scope
 from sessions.limits import Slots
 from sessions.models import RunnerSession
 
-# Served by runner_session_queue (priority, then age); what is saturated by runner_session_open and
-# runner_session_live_key, each found once for the whole statement, and only if a row asks for it.
-_CLAIMABLE = """
-  FROM runner_session s
-  JOIN runner_profile p ON p.id = s.profile_id
-  LEFT JOIN runner_harness h ON h.id = s.harness_id
- WHERE s.organization_id = %(organization)s AND s.state = 'pending'
-   AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
-   AND s.deadline_at > clock_timestamp()
-   AND p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
-   AND (p.max_concurrent_sessions IS NULL OR s.profile_id NOT IN (
-        SELECT l.profile_id FROM runner_session l JOIN runner_profile q ON q.id = l.profile_id
+# What can be said of a session's profile and harness, and so of its whole lane. What is saturated
+# is found once for the statement, by runner_session_open, and only if a limited profile asks.
+_OPEN = """
+       p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
+   AND (p.max_concurrent_sessions IS NULL OR p.id NOT IN (
+        SELECT q.id FROM runner_profile q CROSS JOIN LATERAL (
+               SELECT count(*) FROM (
+                      SELECT FROM runner_session l
+                       WHERE l.profile_id = q.id
+                         AND l.state IN ('cancelling', 'dispatched', 'running')
+                       LIMIT q.max_concurrent_sessions) live) used
          WHERE q.organization_id = %(organization)s AND q.max_concurrent_sessions IS NOT NULL
-           AND l.state IN ('cancelling', 'dispatched', 'running')
-         GROUP BY l.profile_id HAVING count(*) >= min(q.max_concurrent_sessions)))
+           AND used.count >= q.max_concurrent_sessions))
+"""
+# What can be said of the session alone; keys in use by runner_session_live_key.
+_READY = """
+       s.organization_id = %(organization)s AND s.state = 'pending'
+   AND (s.not_before IS NULL OR s.not_before <= statement_timestamp())
+   AND s.deadline_at > statement_timestamp()
    AND (s.concurrency_key = '' OR s.concurrency_key NOT IN (
         SELECT l.concurrency_key FROM runner_session l
          WHERE l.organization_id = %(organization)s AND l.concurrency_key <> ''
            AND l.state IN ('cancelling', 'dispatched', 'running')
          GROUP BY l.concurrency_key HAVING count(*) >= min(l.concurrency_limit)))
 """
-_ORDER = " ORDER BY s.priority DESC, s.id LIMIT %(most)s"
+# What this executor takes, and what this claim has seen to be full.
+_WANTED = """
+       s.labels <@ %(labels)s::jsonb
+   AND (%(profiles)s::uuid[] IS NULL OR s.profile_id = ANY(%(profiles)s))
+   AND s.profile_id <> ALL(%(full_profiles)s::uuid[])
+"""
+_FRESH = """
+       s.id <> ALL(%(seen)s::uuid[]) AND s.concurrency_key <> ALL(%(full_keys)s::text[])
+"""
+_OF_SESSION = """
+  JOIN runner_profile p ON p.id = s.profile_id
+  LEFT JOIN runner_harness h ON h.id = s.harness_id
+"""
+_ORDER = "ORDER BY priority DESC, id"
 
+# Most of the time what is next stands among the first that wait: served by runner_session_queue.
 # SKIP LOCKED: a row that another claimer holds is as good as gone, and waiting for it would only
 # hand out a lost race.
-_TAKE = f"""
-SELECT s.id {_CLAIMABLE}
-   AND s.labels <@ %(labels)s::jsonb
-   AND (%(profiles)s::uuid[] IS NULL OR s.profile_id = ANY(%(profiles)s))
-   AND s.id <> ALL(%(seen)s::uuid[])
-   AND s.profile_id <> ALL(%(full_profiles)s::uuid[])
-   AND s.concurrency_key <> ALL(%(full_keys)s::text[])
-{_ORDER} FOR NO KEY UPDATE OF s SKIP LOCKED
+_TAKE_FROM_HEAD = f"""
+SELECT s.id FROM runner_session s {_OF_SESSION}
+ WHERE s.id = ANY(ARRAY(
+       SELECT id FROM runner_session
+        WHERE organization_id = %(organization)s AND state = 'pending' {_ORDER} LIMIT %(head)s))
+   AND {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
+ ORDER BY s.priority DESC, s.id LIMIT %(most)s FOR NO KEY UPDATE OF s SKIP LOCKED
 """
-_OFFERS = f"SELECT s.profile_id, s.labels {_CLAIMABLE} {_ORDER}"
+# Else by lanes: what waits with the same profile, harness and labels is looked at once, however
+# long it is, so that a hundred thousand sessions that nobody may take delay nobody. From lane to
+# lane by one probe each of runner_session_lane; what was put off and is due, by
+# runner_session_due. A range and not an equation within a lane, and the lane in the order: else
+# the planner, which takes lanes for equally long, walks the whole queue for a short one.
+_NEXT = f"""
+  WITH RECURSIVE lanes AS (
+       (SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
+         WHERE s.organization_id = %(organization)s AND s.state = 'pending'
+           AND s.not_before IS NULL
+         ORDER BY s.lane LIMIT 1)
+       UNION ALL
+       SELECT following.* FROM lanes CROSS JOIN LATERAL (
+              SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
+               WHERE s.organization_id = %(organization)s AND s.state = 'pending'
+                 AND s.not_before IS NULL AND s.lane > lanes.lane
+               ORDER BY s.lane LIMIT 1) following),
+       open AS (SELECT s.lane FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND {_WANTED})
+SELECT id FROM (
+       SELECT c.id, c.priority FROM open CROSS JOIN LATERAL (
+              SELECT s.id, s.priority FROM runner_session s
+               WHERE s.lane BETWEEN open.lane AND open.lane AND s.not_before IS NULL
+                 AND {_READY} AND {_FRESH}
+               ORDER BY s.lane, s.priority DESC, s.id LIMIT %(depth)s) c
+       UNION ALL
+       SELECT s.id, s.priority FROM runner_session s {_OF_SESSION}
+        WHERE s.not_before <= statement_timestamp()
+          AND {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
+       ) found {_ORDER} LIMIT %(depth)s
+"""
+_TAKE_THESE = f"""
+SELECT id FROM runner_session WHERE id = ANY(%(ids)s) AND state = 'pending'
+{_ORDER} LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED
+"""
+_OFFERS = f"""
+SELECT s.profile_id, s.labels FROM runner_session s {_OF_SESSION} WHERE {_READY} AND {_OPEN}
+ ORDER BY s.priority DESC, s.id LIMIT %(most)s
+"""
+# How far the first look goes; and the second, which goes further where others hold what it finds.
+HEAD = 64
+DEPTHS = (64, 1024, 16_384)
 
 
 class Offer(NamedTuple):
@@ -102,15 +159,33 @@ def _look(
     full_keys: set[str],
     most: int,
 ) -> list[RunnerSession]:
-    besides = {
+    wanted = {
+        **given,
         "seen": [session.id for session in taken],
         "full_profiles": list(full_profiles),
         "full_keys": list(full_keys),
         "most": most,
+        "head": HEAD + most,
     }
-    found = [row[0] for row in _rows(_TAKE, {**given, **besides})]
+    found = _ids(_TAKE_FROM_HEAD, wanted)
+    if len(found) < most:
+        found = _by_lanes(wanted, most)
     by_id = RunnerSession.objects.select_related("profile", "harness").in_bulk(found)
     return [by_id[session_id] for session_id in found]
+
+
+def _by_lanes(wanted: dict[str, Any], most: int) -> list[UUID]:
+    found: list[UUID] = []
+    for depth in DEPTHS:
+        ids = _ids(_NEXT, wanted | {"depth": depth})
+        found = _ids(_TAKE_THESE, {"ids": ids, "most": most}) if ids else []
+        if len(found) == most or len(ids) < depth:
+            break
+    return found
+
+
+def _ids(statement: str, given: Mapping[str, Any]) -> list[UUID]:
+    return [row[0] for row in _rows(statement, given)]
 
 
 def offers(organization_id: UUID, most: int) -> list[Offer]:

@@ -79,6 +79,19 @@ def refusal(cursor: CursorWrapper, statement: str, *given: Any) -> str:
     return "not refused"
 
 
+WRITTEN_COLUMNS = """
+SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+"""
+
+
+def copy_into(table: str) -> str:
+    """Inserts a row given as JSON, but for what the database works out by itself."""
+    ((columns,),) = rows("migrate", WRITTEN_COLUMNS, table)
+    record = f"jsonb_populate_record(NULL::{table}, %s::jsonb)"
+    return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {record}"
+
+
 def peopled() -> Org:
     """An organization with at least one row in every table."""
     org = Org()
@@ -247,10 +260,9 @@ def test_the_application_adds_no_row_to_another_organization(
 ) -> None:
     with acting("default", mine.id) as app:
         for table, row in their_rows.items():
-            copy = (
-                f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s::jsonb)"
+            assert "violates row-level security policy" in refusal(app, copy_into(table), row), (
+                table
             )
-            assert "violates row-level security policy" in refusal(app, copy, row), table
 
 
 def test_the_application_moves_no_row_of_its_own_into_another_organization(
@@ -332,11 +344,8 @@ def test_forensics_sees_every_organization_and_writes_to_none(
                 assert "permission denied" in refusal(forensics, f"SELECT 1 FROM {table}")
                 continue
             assert count(forensics, table) == count(owner, table) > 1, table
-            copy = (
-                f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, %s::jsonb)"
-            )
             for statement, given in (
-                (copy, [their_rows[table]]),
+                (copy_into(table), [their_rows[table]]),
                 (f"UPDATE {table} SET {column} = {column}", []),
                 (f"DELETE FROM {table}", []),
                 (f"TRUNCATE {table}", []),
