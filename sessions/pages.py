@@ -123,6 +123,7 @@ _CHIPS = {
     "state": "State",
     "profile_id": "Profile",
     "harness_id": "Harness",
+    "executor_id": "Executor",
     "task_id": "Task",
     "reason": "Reason",
     "label": "Label",
@@ -140,7 +141,9 @@ def _chips(request: Page, profiles: dict[str, str]) -> list[tuple[str, str, str]
         for value in request.GET.getlist(parameter):
             if parameter == "profile_id":
                 value = profiles.get(value, value)
-            found.append((label, value.replace(",", ", ").replace("_", " "), parameter))
+            elif not parameter.endswith("_id"):
+                value = value.replace(",", ", ").replace("_", " ")
+            found.append((label, value, parameter))
     return found
 
 
@@ -209,6 +212,7 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
         "late_at": diagnosis.late_after(session),
         "dispatched_by": spoken(session.dispatched_by, known),
         "holder": spoken(session.lease_account, known),
+        "executor_sessions": _of_executor(session.executor_id) if session.executor_id else "",
         "steps": [(step, spoken(step.actor, known)) for step in steps],
         "bars": timeline.bars(steps),
         "ended_badly": diagnosis.ended_badly(session),
@@ -225,6 +229,11 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
         "errors": grant_queries.last_errors(session, ERRORS_SHOWN) if head.errors else [],
         "may_export": request.principal.has(Scope.AUDIT),
     }
+
+
+def _of_executor(executor_id: UUID) -> str:
+    """The address of the list of all that it has had."""
+    return f"{reverse('sessions')}?{urlencode({'executor_id': ids.encode('exec', executor_id)})}"
 
 
 def frame(session: RunnerSession, current: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -259,3 +260,17 @@ def test_the_page_costs_the_same_whatever_happened(org: Org) -> None:
     for session in (waiting, running):
         with at_most(16):
             assert client.get(page_of(session)).status_code == 200
+
+
+def test_the_executor_leads_to_all_that_it_has_had(org: Org) -> None:
+    session = factories.pending(org, concurrency_key="deploy/eu")
+    body = {"executor": {"name": "gateway-7"}}
+    org.runner.api.post(factories.path(session, "claim"), body)
+    page = browser(org.viewer).get(page_of(session))
+    assert "Executor gateway-7" in text_of(page)
+    assert "deploy/eu, at most 1 at once" in text_of(page)
+    link = re.compile(r'href="(/runners/sessions\?executor_id=exec_[^"]+)"')
+    (address,) = link.findall(page.content.decode())
+    listed = text_of(browser(org.viewer).get(address))
+    assert session.task_id in listed
+    assert "Executor" in listed
