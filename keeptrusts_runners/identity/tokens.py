@@ -8,7 +8,7 @@ access on the next request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -180,6 +180,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
 
 
 # Both end in the same three columns; the primary keys and identity_membership_once serve them.
+# No token is revoked under a jti of NULL.
 _USER_NOW = """
 SELECT m.role, u.email, NULL::uuid
   FROM identity_membership m JOIN identity_user u ON u.id = m.user_id
@@ -194,31 +195,42 @@ SELECT a.role, a.name, a.owner_id
 """
 
 
-def resolve(claims: Claims) -> Principal:
-    """Who the bearer is now. Call within the organization's scope. Raises InvalidToken."""
-    prefix = "user" if claims.account.startswith("user_") else "sa"
-    account_id = ids.decode(prefix, claims.account)
+def principal_of(
+    account: str, organization_id: UUID, *, jti: UUID | None = None
+) -> Principal | None:
+    """Who this user or service account is now, with all that its role allows: for what goes on
+    after its request is over. None when it has no access any more, or not by this token. Call
+    within the organization's scope."""
+    kind = PrincipalKind.USER if account.startswith("user_") else PrincipalKind.SERVICE_ACCOUNT
+    is_user = kind is PrincipalKind.USER
+    account_id = ids.decode(_PREFIX_OF_KIND[kind.value], account)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _USER_NOW if prefix == "user" else _SERVICE_ACCOUNT_NOW,
-            {"subject": account_id, "jti": claims.jti},
-        )
+        statement = _USER_NOW if is_user else _SERVICE_ACCOUNT_NOW
+        cursor.execute(statement, {"subject": account_id, "jti": jti})
         row = cursor.fetchone()
     if row is None:
-        raise InvalidToken
+        return None
     role, name, owner = Role(row[0]), row[1], row[2]
-    is_session = claims.kind is PrincipalKind.SESSION
-    held = SESSION_TOKEN_SCOPES if is_session else ROLE_SCOPES[role]
     return Principal(
+        kind, account_id, organization_id, ROLE_SCOPES[role], role, name, account=account,
+        owner_user_id=account_id if is_user else owner,
+    )  # fmt: skip
+
+
+def resolve(claims: Claims) -> Principal:
+    """Who the bearer is now. Call within the organization's scope. Raises InvalidToken."""
+    account = principal_of(claims.account, claims.organization_id, jti=claims.jti)
+    if account is None:
+        raise InvalidToken
+    is_session = claims.kind is PrincipalKind.SESSION
+    held = SESSION_TOKEN_SCOPES if is_session else account.scopes
+    return replace(
+        account,
         kind=claims.kind,
         id=claims.subject,
-        organization_id=claims.organization_id,
         scopes=frozenset(scope for scope in held if scope in claims.scopes),
-        role=None if is_session else role,
-        name=name,
+        role=None if is_session else account.role,
         lease_epoch=claims.lease_epoch,
-        account=claims.account,
-        owner_user_id=account_id if prefix == "user" else owner,
     )
 
 
