@@ -10,19 +10,11 @@ from keeptrusts_runners.api.filters import (
     StrictFilterSet,
     TextFilter,
     TypeIDFilter,
+    WordFilter,
     WordsFilter,
-    invalid,
 )
 from sessions.models import RunnerExecutor, RunnerSession, SessionQuerySet, View
 from sessions.states import State
-
-
-class _ViewFilter(WordsFilter):
-    """`view=queue`: one of them, since each has an order of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(View.values, method="in_view")
-        self.openapi = {"type": "string", "enum": list(View.values)}
 
 
 class ExecutorFilters(StrictFilterSet):
@@ -46,7 +38,8 @@ class ExecutorFilters(StrictFilterSet):
 
 class SessionFilters(StrictFilterSet):
     state = WordsFilter([state.value for state in State])
-    view = _ViewFilter()
+    # One of them, since each has an order of its own.
+    view = WordFilter(View.values, method="in_view")
     profile_id = TypeIDFilter("prof")
     harness_id = TypeIDFilter("harn")
     executor_id = TypeIDFilter("exec")
@@ -62,9 +55,5 @@ class SessionFilters(StrictFilterSet):
         model = RunnerSession
         fields: list[str] = []
 
-    def in_view(
-        self, queryset: SessionQuerySet, name: str, value: list[str]
-    ) -> QuerySet[RunnerSession]:
-        if len(value) != 1:
-            raise invalid(name, "takes one word.")
-        return queryset.in_view(value[0])
+    def in_view(self, queryset: SessionQuerySet, name: str, value: str) -> QuerySet[RunnerSession]:
+        return queryset.in_view(value)

@@ -11,9 +11,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
+from rest_framework import serializers
 from rest_framework.request import Request
 
 from keeptrusts_runners import ids
+from keeptrusts_runners.api import fields
 from keeptrusts_runners.api.converters import SUFFIX_PATTERN
 from keeptrusts_runners.api.fields import parse_instant
 from keeptrusts_runners.errors import FieldError, InvalidParameter, UnknownParameter
@@ -85,9 +87,13 @@ def _refused(found: Mapping[str, Iterable[Mapping[str, str]]]) -> InvalidParamet
 
 
 class _Filter(django_filters.Filter):  # type: ignore[misc]  # it has no types
-    """One parameter; `openapi` is its JSON schema."""
+    """One parameter; `openapi` is its JSON schema, `in_body` the same as a member of a body."""
 
     openapi: Mapping[str, Any]
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        """A field whose value is what this filter takes once its parameter is read."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a member of a body yet")
 
 
 class _WordsField(forms.Field):
@@ -123,6 +129,36 @@ class WordsFilter(_Filter):
             "description": f"One or more of {', '.join(words)}, separated by commas.",
         }
 
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        words = self.extra["words"]
+        return fields.Items(fields.Choice(words), max_items=len(words), required=False)
+
+
+class _WordField(forms.Field):
+    def __init__(self, *, words: Collection[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words = tuple(words)
+
+    def to_python(self, value: str | None) -> str | None:
+        if value and value not in self.words:
+            raise ValidationError(
+                f"{value[:_ECHOED_NAME_LENGTH]!r} is not one of {', '.join(self.words)}."
+            )
+        return value or None
+
+
+class WordFilter(_Filter):
+    """`view=queue`: one of a fixed list of words, never several."""
+
+    field_class = _WordField
+
+    def __init__(self, words: Collection[str], **kwargs: Any) -> None:
+        super().__init__(words=tuple(words), **kwargs)
+        self.openapi = {"type": "string", "enum": list(words)}
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Choice(self.extra["words"], required=False)
+
 
 class _TypeIDField(forms.Field):
     def __init__(self, *, prefix: str, **kwargs: Any) -> None:
@@ -150,6 +186,9 @@ class TypeIDFilter(_Filter):
             "pattern": f"^{prefix}_{SUFFIX_PATTERN}$",
         }
 
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Id(self.extra["prefix"], required=False)
+
 
 class _InstantField(forms.Field):
     def to_python(self, value: str | None) -> Any:
@@ -169,6 +208,9 @@ class InstantFilter(_Filter):
 
     field_class = _InstantField
     openapi = {"type": "string", "format": "date-time"}
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Instant(required=False)
 
 
 class _IntegerField(forms.Field):
@@ -199,6 +241,10 @@ class IntegerFilter(_Filter):
             "maximum": maximum,
         }
 
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        bounds = {"min_value": self.extra["minimum"], "max_value": self.extra["maximum"]}
+        return fields.Integer(**bounds, required=False)
+
 
 class TextFilter(_Filter):
     """An exact text."""
@@ -212,6 +258,9 @@ class TextFilter(_Filter):
             "minLength": 1,
             "maxLength": max_length,
         }
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Text(max_length=self.extra["max_length"], required=False)
 
 
 class _Repeated(forms.Widget):
@@ -248,3 +297,6 @@ class LabelFilter(_Filter):
 
     def __init__(self, field_name: str = "labels", **kwargs: Any) -> None:
         super().__init__(field_name=field_name, lookup_expr="contains", **kwargs)
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Labels(required=False)
