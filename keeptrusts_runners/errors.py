@@ -257,7 +257,7 @@ class ClientIdReused(Conflict):
 
 
 class LimitReached(Conflict):
-    """A limit of the profile is reached; `limit` names it."""
+    """A limit of the profile or of the organization is reached; `limit` names it."""
 
     code, title = "limit_reached", "Limit reached"
 

@@ -12,7 +12,7 @@ import time
 from uuid import UUID
 
 _IDENTITY, _WHERE = ["org", "user", "sa"], ["prof", "harn", "exec"]
-_WHAT = ["sess", "ckpt", "evt", "art", "grant", "aud", "exp"]
+_WHAT = ["sess", "batch", "ckpt", "evt", "art", "grant", "aud", "exp"]
 PREFIXES = frozenset([*_IDENTITY, *_WHERE, *_WHAT])
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from keeptrusts_runners import clock
 from keeptrusts_runners.identity.forensics import FORENSICS, Forensic, as_json, linked
+from sessions.batch_models import BatchItem, RunnerBatch
 from sessions.models import Checkpoint, RunnerSession, Transition
 
 LAST = 20
@@ -169,3 +170,59 @@ class CheckpointAdmin(Forensic):
 
     of_session = linked("session", "sess")
     content = as_json("data", "data")
+
+
+@admin.register(RunnerBatch)
+class RunnerBatchAdmin(Forensic):
+    id_prefix = "batch"
+    list_display = ("public_id", "verb", "state", "total", "requested_by", "of_organization")
+    list_select_related = ("organization",)
+    list_filter = ("state", "verb")
+    fields = readonly_fields = (
+        "public_id",
+        "of_organization",
+        "verb",
+        "options_json",
+        "reason",
+        "filter_json",
+        "as_of",
+        "requested_by",
+        "state",
+        "total",
+        "done",
+        "skipped",
+        "refused",
+        "stopped_by",
+        "stopped_at",
+        "created_at",
+        "ended_at",
+        "all_items",
+    )
+
+    of_organization = linked("organization", "")
+    options_json = as_json("options", "options")
+    filter_json = as_json("filter", "filter")
+
+    @admin.display(description="sessions")
+    def all_items(self, obj: RunnerBatch) -> SafeString:
+        address = reverse("admin:runner_sessions_batchitem_changelist")
+        return format_html('<a href="{}?batch={}">All of it</a>', address, obj.pk)
+
+
+@admin.register(BatchItem)
+class BatchItemAdmin(Forensic):
+    list_display = ("id", "of_session", "outcome", "code", "of_batch")
+    list_select_related = ("session", "batch")
+    fields = readonly_fields = (
+        "of_batch",
+        "of_session",
+        "outcome",
+        "code",
+        "detail",
+        "of_retry",
+        "settled_at",
+    )
+
+    of_batch = linked("batch", "batch")
+    of_session = linked("session", "sess")
+    of_retry = linked("retry", "sess")

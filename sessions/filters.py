@@ -1,4 +1,4 @@
-"""Query parameters of the lists of sessions and executors."""
+"""Query parameters of the lists of sessions, executors and batches."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from keeptrusts_runners.api.filters import (
     WordFilter,
     WordsFilter,
 )
+from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
 from sessions.models import RunnerExecutor, RunnerSession, SessionQuerySet, View
 from sessions.states import State
 
@@ -57,3 +58,20 @@ class SessionFilters(StrictFilterSet):
 
     def in_view(self, queryset: SessionQuerySet, name: str, value: str) -> QuerySet[RunnerSession]:
         return queryset.in_view(value)
+
+
+class BatchFilters(StrictFilterSet):
+    state = WordFilter(BatchState.values)
+    verb = WordFilter(BatchVerb.values)
+
+    class Meta:
+        model = RunnerBatch
+        fields: list[str] = []
+
+
+class BatchItemFilters(StrictFilterSet):
+    outcome = WordsFilter(Outcome.values)
+
+    class Meta:
+        model = BatchItem
+        fields: list[str] = []

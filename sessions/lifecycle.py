@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -35,11 +36,13 @@ CANCEL_TIMEOUT = timedelta(seconds=60)
 MAX_AHEAD = timedelta(days=366)
 
 
-def dispatch(fields: Mapping[str, Any], *, by: Principal) -> RunnerSession:
+def dispatch(
+    fields: Mapping[str, Any], *, by: Principal, because: Mapping[str, Any] = MappingProxyType({})
+) -> RunnerSession:
     """A new pending session with the harness pinned by id and digest now.
 
-    `fields` are those of the dispatch body; raises Invalid for references that lead nowhere and
-    ProfileArchived.
+    `fields` are those of the dispatch body, `because` is what the record says of why; raises
+    Invalid for references that lead nowhere and ProfileArchived.
     """
     fields = dict(fields)
     profile = _dispatchable(fields.pop("profile_id"), by)
@@ -64,7 +67,7 @@ def dispatch(fields: Mapping[str, Any], *, by: Principal) -> RunnerSession:
     _foreseeable("/not_before", session.not_before, now)
     session.deadline_at = _queue_deadline(session, now)
     session.save(force_insert=True)
-    data = _dispatch_record(session, profile, harness)
+    data = _dispatch_record(session, profile, harness) | dict(because)
     transitions.record([Change(session, Verb.DISPATCH, None, State.PENDING, by, now, data=data)])
     return session
 
@@ -211,13 +214,24 @@ def _checkpoint_number(session: RunnerSession, checkpoint_id: UUID | None) -> in
     return named.number
 
 
+def why(reason: str, batch_id: UUID | None = None) -> dict[str, Any]:
+    """What a record says of an operator's reason, and of the batch that a step is a part of."""
+    batch = {"batch_id": ids.encode("batch", batch_id)} if batch_id else {}
+    return {"comment": reason, **batch}
+
+
 def cancel(
-    session_id: UUID, *, by: Principal, reason: str = "", force: bool = False
+    session_id: UUID,
+    *,
+    by: Principal,
+    reason: str = "",
+    force: bool = False,
+    batch_id: UUID | None = None,
 ) -> RunnerSession:
     """End it: at once without a lease; with one the runner has a minute to acknowledge.
 
-    `force` ends the lease now, whatever its runner is doing. Cancelling what is cancelled or on
-    its way there is the same answer again.
+    `force` ends the lease now, whatever its runner is doing; the record names the batch that this
+    is a part of. Cancelling what is cancelled or on its way there is the same answer again.
     """
     session = transitions.lock(session_id, by=by)
     may_operate(session, by)
@@ -237,7 +251,7 @@ def cancel(
     return transitions.transition(
         session, verb, target, by=by, now=now,
         reason="cancel_forced" if force else "cancel_requested",
-        data={"comment": reason}, changes=changes,
+        data=why(reason, batch_id), changes=changes,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import CheckConstraint, Func, Q, UniqueConstraint
 
 from keeptrusts_runners import ids
+from sessions import batch_models as batch_models  # Django looks for them here.
 from sessions.states import EDGES, FINAL, LEASED, OPEN, State
 
 if TYPE_CHECKING:

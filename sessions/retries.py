@@ -3,6 +3,8 @@ those that were lost, of which nobody knows the outcome."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from keeptrusts_runners import clock, ids
@@ -29,15 +31,22 @@ _KEPT = (
 )
 
 
-def retry(session_id: UUID, *, by: Principal, same_harness: bool = False) -> RunnerSession:
+def retry(
+    session_id: UUID,
+    *,
+    by: Principal,
+    same_harness: bool = False,
+    reason: str = "",
+    batch_id: UUID | None = None,
+) -> RunnerSession:
     """A new session of the same task, with `retry_of`; the old one stays as it ended.
 
     The newest usable harness revision is pinned, or with `same_harness` the one that the old
-    session had. Raises StateConflict before the old one has ended, Conflict for a revision that
-    is not active, ProfileArchived.
+    session had. The new one's first record says the reason. Raises StateConflict before the old
+    one has ended, Conflict for a revision that is not active, ProfileArchived.
     """
     session = _ended(session_id, "retry", by)
-    return _again(session, by, same_harness)
+    return _again(session, by, same_harness, lifecycle.why(reason, batch_id) if reason else {})
 
 
 def _ended(session_id: UUID, verb: str, by: Principal) -> RunnerSession:
@@ -48,15 +57,23 @@ def _ended(session_id: UUID, verb: str, by: Principal) -> RunnerSession:
     return session
 
 
-def _again(session: RunnerSession, by: Principal, same_harness: bool) -> RunnerSession:
+def _again(
+    session: RunnerSession, by: Principal, same_harness: bool, because: Mapping[str, Any]
+) -> RunnerSession:
     fields = {name: getattr(session, name) for name in _KEPT} | {"retry_of_id": session.id}
     if same_harness:
         fields["harness_id"] = session.harness_id
-    return lifecycle.dispatch(fields, by=by)
+    return lifecycle.dispatch(fields, by=by, because=because)
 
 
 def decide(
-    session_id: UUID, decision: Disposition, *, by: Principal, comment: str = ""
+    session_id: UUID,
+    decision: Disposition,
+    *,
+    by: Principal,
+    comment: str = "",
+    same_harness: bool = False,
+    batch_id: UUID | None = None,
 ) -> RunnerSession:
     """Record what a person decided about a lost session; `retry` dispatches one, once.
 
@@ -70,15 +87,16 @@ def decide(
         return session
     if session.disposition:
         raise AlreadyDecided(state=session.disposition, decided_by=session.disposition_by)
-    made = _again(session, by, False) if decision == Disposition.RETRY else None
-    _record(session, decision, comment, made, by)
+    because = lifecycle.why(comment, batch_id)
+    made = _again(session, by, same_harness, because) if decision == Disposition.RETRY else None
+    _record(session, decision, because, made, by)
     return session
 
 
 def _record(
     session: RunnerSession,
     decision: Disposition,
-    comment: str,
+    because: Mapping[str, Any],
     made: RunnerSession | None,
     by: Principal,
 ) -> None:
@@ -96,6 +114,6 @@ def _record(
     transitions.note(
         session, "note", by=by, now=now,
         disposition=str(decision),
-        comment=comment,
+        **because,
         retry_id=ids.encode("sess", made.id) if made else None,
     )  # fmt: skip

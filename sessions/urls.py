@@ -4,6 +4,7 @@ from django.urls import path
 
 from sessions import pages
 from sessions.api import SessionViewSet
+from sessions.api_batches import BatchViewSet
 from sessions.api_executors import ExecutorViewSet
 from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
@@ -14,6 +15,12 @@ _ONE = "sessions/<sess:session_id>"
 api_urlpatterns = [
     path("sessions", SessionViewSet.as_view({"get": "list", "post": "create"})),
     path("sessions/claim", SessionViewSet.as_view({"post": "claim_next"})),
+    path("sessions/bulk/cancel", BatchViewSet.as_view({"post": "cancel"})),
+    path("sessions/bulk/retry", BatchViewSet.as_view({"post": "retry"})),
+    path("batches", BatchViewSet.as_view({"get": "list"})),
+    path("batches/<batch:batch_id>", BatchViewSet.as_view({"get": "retrieve"})),
+    path("batches/<batch:batch_id>/items", BatchViewSet.as_view({"get": "items"})),
+    path("batches/<batch:batch_id>/stop", BatchViewSet.as_view({"post": "stop"})),
     path(_ONE, SessionViewSet.as_view({"get": "retrieve", "patch": "amend"})),
     path(f"{_ONE}/claim", SessionViewSet.as_view({"post": "claim"})),
     path(f"{_ONE}/heartbeat", SessionViewSet.as_view({"post": "heartbeat"})),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
+import psycopg.conninfo
 
 from keeptrusts_runners import env, postgres, provision
 from keeptrusts_runners.postgres_keeper import Server
@@ -45,6 +49,22 @@ class Database:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND datname = 'keeptrusts'"
             )
+
+    @contextmanager
+    def holding_session(self, session_id: UUID) -> Iterator[Callable[[], bool]]:
+        """A session that somebody holds locked; asks whether anybody waits for a lock."""
+        address = psycopg.conninfo.make_conninfo(
+            provision.administrator(self._directory), dbname=provision.DATABASE
+        )
+        with psycopg.connect(address) as holder, psycopg.connect(address, autocommit=True) as look:
+            query = "SELECT FROM runner_session WHERE id = %s FOR NO KEY UPDATE"
+            assert holder.execute(query, [session_id]).rowcount == 1
+
+            def somebody_waits() -> bool:
+                waiting = "SELECT FROM pg_locks WHERE NOT granted"
+                return look.execute(waiting).rowcount > 0
+
+            yield somebody_waits
 
     def settings(self) -> dict[str, str]:
         """The addresses, by the variable that holds them."""

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from keeptrusts_runners import ids
 from keeptrusts_runners.management.commands.maintain import TURN
+from sessions import batch_work
 from tests.commands.database import Database
 from tests.commands.house import House
 from tests.commands.product import Product, eventually, new_data_dir, remove_data_dir
 
 OVERDUE = 12
-DUTIES = ["sessions", "grants", "idempotency_keys", "tokens", "partitions"]
+DUTIES = ["sessions", "batches", "grants", "idempotency_keys", "tokens", "partitions"]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,36 @@ def test_two_loops_do_everything_once_and_end_when_asked(house: House, profile: 
     said = loops[1].said()
     assert "maintain.stopped" in said
     assert "Traceback" not in said
+
+
+def test_a_batch_goes_on_where_a_killed_loop_left_it(
+    house: House, profile: str, database: Database
+) -> None:
+    sessions = [house.dispatch(profile) for _ in range(batch_work.MOST + 20)]
+    body = {"filter": {"profile_id": profile, "state": ["pending"]}, "reason": "it was wrong"}
+    made = house.api.post("/v1/runners/sessions/bulk/cancel", body)
+    assert made["progress"]["total"] == len(sessions)
+    batch = f"/v1/runners/batches/{made['id']}"
+
+    # Killed in the middle of a session, in its second pass.
+    before = batch_work.MOST + 10
+    held = ids.decode("sess", sessions[before].rpartition("/")[2])
+    with database.holding_session(held) as somebody_waits:
+        first = house.product.start("maintain")
+        eventually(somebody_waits, "it comes to the session", instead=first.said)
+        first.signal(signal.SIGKILL)
+        first.wait()
+    assert house.api.get(batch)["progress"]["done"] == before
+
+    second = house.product.start("maintain")
+    eventually(lambda: house.api.get(batch)["state"] == "done", "it is done", instead=second.said)
+    progress = {"total": len(sessions), "done": len(sessions), "skipped": 0, "refused": 0}
+    assert house.api.get(batch)["progress"] == progress
+    for session in sessions:
+        kinds = Counter(event["kind"] for event in house.api.items(f"{session}/events"))
+        assert kinds == {"state.pending": 1, "state.cancelled": 1}
+    second.signal(signal.SIGTERM)
+    assert second.wait(20) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

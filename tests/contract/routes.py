@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from keeptrusts_runners import ids
+from sessions import batch_work
 from sessions.states import State
 from tests import factories
 from tests.people import Machine, Org, Person
@@ -194,6 +195,22 @@ def paused(org: Org) -> Objects:
     return made
 
 
+def bulk(org: Org) -> Objects:
+    """A filter that finds nothing: such a batch is done at once, however many there are."""
+    filter_ = {"profile_id": profile(org).path["profile_id"], "state": ["paused", "lost"]}
+    return Objects(org, body={"filter": filter_, "reason": "it was wrong"})
+
+
+def batch(org: Org) -> Objects:
+    batch_work.run_once()  # An organization has few at work at once.
+    session = factories.pending(org)
+    filter_ = {"profile_id": ids.encode("prof", session.profile_id)}
+    body = {"filter": filter_, "reason": "it was wrong"}
+    answer = org.operator.api.post("/runners/sessions/bulk/cancel", body)
+    assert answer.status_code == 201, answer.content
+    return Objects(org, {"batch_id": answer.json()["id"]})
+
+
 def artifact(org: Org) -> Objects:
     made = running(org)
     answer = org.runner.api.request(
@@ -290,6 +307,7 @@ _SESSIONS = "/v1/runners/sessions"
 _SESSION = f"{_SESSIONS}/{{session_id}}"
 _EXECUTORS = "/v1/runners/executors"
 _EXECUTOR = f"{_EXECUTORS}/{{executor_id}}"
+_BATCHES = "/v1/runners/batches"
 _ARTIFACT = f"{_SESSION}/artifacts/{{artifact_id}}"
 _GRANT_PATH = f"{_SESSION}/permissions/{{grant_id}}"
 _MEMBER = "/v1/members/{user_id}"
@@ -336,6 +354,18 @@ TABLE = (
     Route("POST", f"{_EXECUTOR}/drain", WRITE, executor, operates=True),
     Route("POST", f"{_EXECUTOR}/undrain", WRITE, executor, operates=True),
     Route("POST", f"{_EXECUTOR}/evict", WRITE, eviction, operates=True),
+    Route(
+        "POST", f"{_SESSIONS}/bulk/cancel", WRITE, bulk, 201, outsider=422, creates=True,
+        operates=True,
+    ),
+    Route(
+        "POST", f"{_SESSIONS}/bulk/retry", WRITE, bulk, 201, outsider=422, creates=True,
+        operates=True,
+    ),
+    Route("GET", _BATCHES, READ, batch, outsider=200),
+    Route("GET", f"{_BATCHES}/{{batch_id}}", READ, batch, tagged=True),
+    Route("GET", f"{_BATCHES}/{{batch_id}}/items", READ, batch),
+    Route("POST", f"{_BATCHES}/{{batch_id}}/stop", WRITE, batch, operates=True),
     Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
     Route("GET", f"{_SESSION}/explain", READ, pending),
     Route("GET", f"{_SESSION}/refusals", READ, refused),

@@ -105,6 +105,7 @@ def _changed(route: Route, objects: Objects) -> tuple[Route, Objects]:
         "service-accounts": {"role": "auditor"},
         "secrets": {"keep_old_seconds": 5},
         "retry": {"same_harness": True},
+        "cancel": {"force": True},
     }
     return route, Objects(objects.org, objects.path, body | more[route.template.rpartition("/")[2]])
 

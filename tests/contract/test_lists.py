@@ -56,11 +56,17 @@ def _harness(org: Org, made: dict[str, Any]) -> None:
     assert org.operator.api.post(path, body).status_code == 201
 
 
+def _batch(org: Org, made: dict[str, Any]) -> None:
+    body = {"filter": {"task_id": "none"}, "reason": "r"}
+    assert org.operator.api.post("/runners/sessions/bulk/cancel", body).status_code == 201
+
+
 LISTS: dict[str, tuple[Callable[[Org, dict[str, Any]], Any], str, bool]] = {
     "profiles": (lambda org, made: factories.profile(org), "/runners/profiles", True),
     "harnesses": (_harness, "/runners/profiles/{profile}/harnesses", True),
     "sessions": (lambda org, made: factories.pending(org), "/runners/sessions", True),
     "queue": (lambda org, made: factories.pending(org), "/runners/sessions?view=queue", False),
+    "batches": (_batch, "/runners/batches", True),
     "checkpoints": (_checkpoint, "/runners/sessions/{session}/checkpoints", True),
     "events": (_event, "/runners/sessions/{session}/events", False),
     "events backwards": (_event, "/runners/sessions/{session}/events?before_seq=1000", True),

@@ -21,7 +21,7 @@ from grants import access, partitions
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
-from sessions import reaper
+from sessions import batch_work, reaper
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,7 @@ class Duty:
 
 DUTIES = (
     Duty("sessions", reaper.run_once, 1),
+    Duty("batches", batch_work.run_once, 0.5),
     Duty("grants", access.run_once, 2),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
