@@ -279,8 +279,8 @@ class RunnerSession(models.Model):
                 condition=Q(state=State.PENDING.value, not_before__isnull=False),
                 name="runner_session_due",
             ),
-            # What is open: the reaper, limits and the active view. No heartbeat column is in any
-            # index, so that a heartbeat stays a HOT update.
+            # What is open: depths and the active view. No heartbeat column is in any index, so
+            # that a heartbeat stays a HOT update.
             models.Index(
                 fields=["profile", "state"],
                 condition=Q(state__in=_states(*OPEN)),
@@ -292,9 +292,16 @@ class RunnerSession(models.Model):
                 condition=Q(state__in=_states(*LEASED)) & ~Q(concurrency_key=""),
                 name="runner_session_live_key",
             ),
+            # When what is open ends by itself: each pass of the reaper.
+            models.Index(
+                fields=["deadline_at"],
+                condition=Q(state__in=_states(*OPEN)),
+                name="runner_session_deadline",
+            ),
             models.Index(fields=["profile", "-id"], name="runner_session_of_profile"),
             models.Index(fields=["harness", "-id"], name="runner_session_of_harness"),
             # What an executor has run, and what it holds: as small as what has ever been claimed.
+            # The latter has the live leases and nothing else, which is what the reaper looks at.
             models.Index(
                 fields=["executor", "-id"],
                 condition=Q(executor__isnull=False),

@@ -3,12 +3,13 @@
 One pass is `run_once`. It looks across organizations as the maintenance role, then settles each
 overdue session in a transaction of its own within its organization, repeating the condition under
 the row's lock. Two loops at once therefore do nothing twice, and one session that cannot be
-settled holds up no other.
+settled holds up no other. What a brake holds back (sessions.brake) is left for a later pass.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -18,52 +19,88 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity import principal
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
-from sessions import outcomes, transitions
+from sessions import brake, outcomes, transitions
+from sessions.brake import Look
 from sessions.models import RunnerSession
 from sessions.states import State, Verb
 
 log = structlog.get_logger(__name__)
 
+EVERY_SECONDS = 1.0
 BATCH = 500
 
-# Served by runner_session_open, which holds the open sessions only.
+# kt_sessions_due says which indexes serve it. The longest overdue first.
 _OVERDUE = """
-SELECT organization_id, id FROM runner_session
- WHERE state IN ('pending', 'dispatched', 'running', 'paused', 'cancelling')
-   AND (lease_expires_at <= clock_timestamp() OR deadline_at <= clock_timestamp())
- ORDER BY least(lease_expires_at, deadline_at) LIMIT %s
+SELECT organization_id, session_id FROM kt_sessions_due(%(now)s)
+ WHERE held_until IS NULL OR held_until <= %(now)s
+ ORDER BY due_at LIMIT %(batch)s
+"""
+_HELD_BACK = """
+SELECT session_id, lease_epoch, held_until, min(due_at), count(*) OVER ()
+  FROM kt_sessions_due(%(now)s) WHERE held_until > %(now)s
+ GROUP BY session_id, lease_epoch, held_until ORDER BY min(due_at) DESC LIMIT %(batch)s
+"""
+_ADD_UP = """
+INSERT INTO runner_reaper_total AS t SELECT * FROM unnest(%s::text[], %s::bigint[])
+    ON CONFLICT (outcome) DO UPDATE SET total = t.total + excluded.total
 """
 
 
 def run_once(batch: int = BATCH) -> Counter[str]:
-    """Settle what is overdue, at most `batch` sessions; counts by the state they came to."""
+    """Settle what is overdue, at most `batch` sessions; counts by the state they came to.
+
+    Besides `failed_to_settle`, and while a brake is in force `held_back`: how many are.
+    """
+    seen, braking = brake.beat()
     counts: Counter[str] = Counter()
-    for organization_id, session_id in _overdue(batch):
-        try:
-            with organization_scope(organization_id):
-                settled = settle(session_id, by=principal.system(organization_id))
-        except Exception:
-            # A poison row is logged and left to the next pass; the others are settled.
-            log.exception("reaper.failed", session=ids.encode("sess", session_id))
-            counts["failed_to_settle"] += 1
-            continue
-        if settled is not None:
-            counts[settled.state] += 1
-            log.info(
-                "reaper.settled",
-                session=ids.encode("sess", session_id),
-                epoch=settled.lease_epoch,
-                state=str(settled.state),
-                reason=settled.reason,
-            )
+    for organization_id, session_id in _overdue(seen.now, batch):
+        counts += _settle_apart(organization_id, session_id)
+    _add_up(counts)
+    if braking and (held := _held_back(seen, batch)):
+        counts["held_back"] = held
     return counts
 
 
-def _overdue(batch: int) -> list[tuple[UUID, UUID]]:
+def _overdue(now: datetime, batch: int) -> list[tuple[UUID, UUID]]:
     with connections["maintain"].cursor() as cursor:
-        cursor.execute(_OVERDUE, [batch])
-        rows: list[tuple[UUID, UUID]] = cursor.fetchall()
-        return rows
+        cursor.execute(_OVERDUE, {"now": now, "batch": batch})
+        # Both its lease and its deadline may be over.
+        return list(dict.fromkeys(cursor.fetchall()))
+
+
+def _settle_apart(organization_id: UUID, session_id: UUID) -> Counter[str]:
+    try:
+        with organization_scope(organization_id):
+            settled = settle(session_id, by=principal.system(organization_id))
+    except Exception:
+        # A poison row is logged and left to a later pass; the others are settled.
+        log.exception("reaper.failed", session=ids.encode("sess", session_id))
+        return Counter(failed_to_settle=1)
+    return Counter() if settled is None else Counter({str(settled.state): 1})
+
+
+def _held_back(seen: Look, most: int) -> int:
+    """How many the brake holds back. Each is told once: when its time came, or the brake's."""
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute(_HELD_BACK, {"now": seen.now, "batch": most})
+        held = cursor.fetchall()
+    for session_id, epoch, until, due_at, _ in held:
+        if due_at > seen.pulse_at or not seen.braking:
+            log.info(
+                "reaper.held_back",
+                session=ids.encode("sess", session_id),
+                epoch=epoch,
+                reason="brake",
+                until=clock.rfc3339(until),
+            )
+    return held[0][-1] if held else 0
+
+
+def _add_up(counts: Counter[str]) -> None:
+    """What the passes of all loops have done since the installation, for the metrics."""
+    if counts:
+        with connections["maintain"].cursor() as cursor:
+            cursor.execute(_ADD_UP, [list(counts), list(counts.values())])
 
 
 def settle(session_id: UUID, *, by: Principal) -> RunnerSession | None:

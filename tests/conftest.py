@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import DjangoDbBlocker
 
+from sessions import brake
 from tests.database import databases
 
 # How fast this machine is now says nothing about the code.
@@ -30,12 +31,19 @@ _unexpected_skips: list[str] = []
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    testrun_uid: str, worker_id: str, django_db_blocker: DjangoDbBlocker
+    run_word: str,
+    worker_id: str,
+    django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[None]:
     """This worker's database behind all four aliases, open for the whole session."""
-    run = hashlib.sha256(testrun_uid.encode()).hexdigest()[:8]
-    with django_db_blocker.unblock(), databases(run, worker_id):
+    with django_db_blocker.unblock(), databases(run_word, worker_id):
         yield
+
+
+@pytest.fixture(scope="session")
+def run_word(testrun_uid: str) -> str:
+    """A word that all workers of this run share with each other, and with nobody else."""
+    return hashlib.sha256(testrun_uid.encode()).hexdigest()[:8]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +69,15 @@ def _artifacts_of_this_worker(worker_id: str) -> Iterator[None]:
     """Each worker has a store of its own, so that none takes another's uploads for leftovers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS_DIR", settings.ARTIFACTS_DIR / worker_id)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reaper_is_not_missed() -> Iterator[None]:
+    """No maintenance loop runs beside the tests, and they leave leases behind that nobody keeps:
+    each pass of a test would find cause for a brake. The brake's own tests have the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brake, "cause", lambda seen: None)
         yield
 
 

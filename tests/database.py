@@ -51,6 +51,17 @@ def databases(run: str, worker: str) -> Iterator[str]:
 
 
 @contextmanager
+def apart(run: str, worker: str) -> Iterator[None]:
+    """Another database for as long as the context lasts, for tests that must know of every row."""
+    before = str(connections["default"].settings_dict["NAME"])
+    try:
+        with databases(run, f"{worker}_apart"):
+            yield
+    finally:
+        _point_aliases_at(before)
+
+
+@contextmanager
 def administrator() -> Iterator[str]:
     """An administrator's connection string: for our own server, or for that of DATABASE_URL.
     That must be a server for tests, and its user an administrator: connections to it take on the

@@ -26,6 +26,15 @@ def grant(table: str, *privileges: str, role: str = APP) -> RunSQL:
     )
 
 
+def function(sql: str, signature: str, *roles: str) -> RunSQL:
+    """A function that these roles may call, and nobody else."""
+    return RunSQL(
+        f"{sql}; REVOKE ALL ON FUNCTION {signature} FROM PUBLIC;"
+        f"GRANT EXECUTE ON FUNCTION {signature} TO {', '.join(roles)}",
+        f"DROP FUNCTION {signature}",
+    )
+
+
 def protect(
     table: str,
     app: Iterable[str] = ("SELECT", "INSERT"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -178,6 +179,20 @@ def test_a_pass_takes_no_more_than_its_batch_and_the_longest_overdue_first(org: 
     states = [records.fresh(org, session).state for session in sessions]
     assert states == [State.PENDING, State.EXPIRED, State.EXPIRED]
     assert reaper.run_once(batch=1) == {"expired": 1}
+
+
+def test_what_a_heartbeat_writes_is_in_no_index() -> None:
+    """Else each would touch all indexes of the table, and a pass be paid for by heartbeats."""
+    written = {"lease_expires_at", "heartbeat_at", "progress", "progress_at"}
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_get_indexdef(indexrelid) FROM pg_index"
+            " WHERE indrelid = 'runner_session'::regclass"
+        )
+        indexes = [definition for (definition,) in cursor.fetchall()]
+    assert len(indexes) > 5
+    for definition in indexes:
+        assert not written & set(re.findall(r"\w+", definition)), definition
 
 
 def test_passes_at_the_same_time_do_nothing_twice(org: Org) -> None:

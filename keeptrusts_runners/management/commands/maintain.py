@@ -41,7 +41,7 @@ class Duty:
 
 
 DUTIES = (
-    Duty("sessions", reaper.run_once, 1),
+    Duty("sessions", reaper.run_once, reaper.EVERY_SECONDS),
     Duty("batches", batch_work.run_once, 0.5),
     Duty("grants", access.run_once, 2),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
