@@ -27,13 +27,17 @@ from sessions.states import State, Verb
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
-BATCH = 500
+BATCH, MAX_REMEMBERED = 500, 10_000
 
-# kt_sessions_due says which indexes serve it. The longest overdue first.
+# What this process could not settle when it last tried.
+_poison: set[UUID] = set()
+
+# kt_sessions_due says which indexes serve it. The longest overdue first; but what could not be
+# settled before comes last, or a batch of it would hold up all others.
 _OVERDUE = """
 SELECT organization_id, session_id FROM kt_sessions_due(%(now)s)
  WHERE held_until IS NULL OR held_until <= %(now)s
- ORDER BY due_at LIMIT %(batch)s
+ ORDER BY session_id = ANY(%(poison)s::uuid[]), due_at LIMIT %(batch)s
 """
 _HELD_BACK = """
 SELECT session_id, lease_epoch, held_until, min(due_at), count(*) OVER ()
@@ -63,7 +67,7 @@ def run_once(batch: int = BATCH) -> Counter[str]:
 
 def _overdue(now: datetime, batch: int) -> list[tuple[UUID, UUID]]:
     with connections["maintain"].cursor() as cursor:
-        cursor.execute(_OVERDUE, {"now": now, "batch": batch})
+        cursor.execute(_OVERDUE, {"now": now, "batch": batch, "poison": list(_poison)})
         # Both its lease and its deadline may be over.
         return list(dict.fromkeys(cursor.fetchall()))
 
@@ -75,8 +79,17 @@ def _settle_apart(organization_id: UUID, session_id: UUID) -> Counter[str]:
     except Exception:
         # A poison row is logged and left to a later pass; the others are settled.
         log.exception("reaper.failed", session=ids.encode("sess", session_id))
+        _remember(session_id)
         return Counter(failed_to_settle=1)
+    _poison.discard(session_id)
     return Counter() if settled is None else Counter({str(settled.state): 1})
+
+
+def _remember(session_id: UUID) -> None:
+    if len(_poison) >= MAX_REMEMBERED:
+        # Others may have been settled meanwhile by another loop, and are still in it.
+        _poison.clear()
+    _poison.add(session_id)
 
 
 def _held_back(seen: Look, most: int) -> int:

@@ -229,3 +229,23 @@ def test_a_row_that_cannot_be_settled_holds_up_no_other(
     monkeypatch.undo()
     reaper.run_once()
     assert records.fresh(org, poison).state == State.LOST
+
+
+def test_a_whole_batch_that_cannot_be_settled_holds_up_no_other(
+    org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = [factories.running(org) for _ in range(3)]
+    for session in poison:
+        roads.overdue(org, session, "lease_expires_at")
+    well = factories.pending(org)
+    roads.overdue(org, well, "deadline_at")
+
+    def stumbling(*_: object, **__: object) -> RunnerSession:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(outcomes, "lose", stumbling)
+    assert reaper.run_once(batch=3) == {"failed_to_settle": 3}
+    assert reaper.run_once(batch=3) == {"expired": 1, "failed_to_settle": 2}
+    assert records.fresh(org, well).state == State.EXPIRED
+    monkeypatch.undo()
+    assert reaper.run_once(batch=3) == {"lost": 3}
