@@ -8,9 +8,10 @@ class GrantsConfig(AppConfig):
     verbose_name = "Events, artifacts and grants"
 
     def ready(self) -> None:
-        from grants import checks, partitions, receivers  # noqa: F401  (connects and registers)
-        from keeptrusts_runners.api import health
+        from grants import checks, figures, partitions, receivers  # noqa: F401  (connects)
+        from keeptrusts_runners.api import health, metrics
         from keeptrusts_runners.console import navigation
 
         health.register("event_partitions", partitions.covers_next_month)
+        metrics.register(figures.metrics)
         navigation.register(navigation.Item("Approvals", "/runners/approvals", order=30))

@@ -44,6 +44,7 @@ class Environment:
     log_format: str
     log_level: str
     web_threads: int
+    metrics: bool
 
     @property
     def embedded_database(self) -> bool:
@@ -81,6 +82,7 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
         log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),
         web_threads=_integer(source, "KEEPTRUSTS_WEB_THREADS", 8, 1, 64),
+        metrics=_boolean(source, "KEEPTRUSTS_METRICS", default="true"),
     )
 
 
@@ -181,8 +183,8 @@ def _path(source: Mapping[str, str], name: str, default: Path) -> Path:
     return Path(source[name]).resolve() if source.get(name) else default
 
 
-def _boolean(source: Mapping[str, str], name: str) -> bool:
-    value = (source.get(name) or "false").lower()
+def _boolean(source: Mapping[str, str], name: str, default: str = "false") -> bool:
+    value = (source.get(name) or default).lower()
     if value not in ("true", "false", "1", "0"):
         raise ConfigurationError(name, f"must be true or false, not {value!r}.")
     return value in ("true", "1")

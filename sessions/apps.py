@@ -9,7 +9,10 @@ class SessionsConfig(AppConfig):
     verbose_name = "Runner sessions"
 
     def ready(self) -> None:
+        from keeptrusts_runners.api import health, metrics
         from keeptrusts_runners.console import navigation
-        from sessions import receivers, refusals  # noqa: F401  (connects and registers)
+        from sessions import liveness, receivers, refusals  # noqa: F401  (connects and registers)
 
+        health.register("maintenance", liveness.loop_is_away)
+        metrics.register(liveness.metrics)
         navigation.register(navigation.Item("Sessions", "/runners/sessions", order=20))

@@ -27,16 +27,19 @@ EXPECTED_SKIPS = {
 }
 
 _unexpected_skips: list[str] = []
+_database_is_made = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(
+    request: pytest.FixtureRequest,
     run_word: str,
     worker_id: str,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[None]:
     """This worker's database behind all four aliases, open for the whole session."""
     with django_db_blocker.unblock(), databases(run_word, worker_id):
+        request.config.stash[_database_is_made] = True
         yield
 
 
@@ -79,6 +82,19 @@ def _reaper_is_not_missed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(brake, "cause", lambda seen: None)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_stuck(
+    request: pytest.FixtureRequest, _database_when_needed: None, _reaper_is_not_missed: None
+) -> Iterator[None]:
+    """Whatever the module's tests did: a pass settles all that is overdue then, and the figure that
+    must read 0 does."""
+    yield
+    if request.config.stash.get(_database_is_made, False):
+        from tests import liveness
+
+        liveness.assert_nothing_is_stuck()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

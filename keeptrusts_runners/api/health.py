@@ -34,12 +34,13 @@ class Result:
     detail: str
 
 
-Check = Callable[[], None]
+Check = Callable[[], str | None]
 _checks: dict[str, Check] = {}
 
 
 def register(name: str, check: Check) -> None:
-    """Add a check to `/readyz`. It raises NotReadyError, with one sentence for whoever asks."""
+    """Add a check to `/readyz`. It raises NotReadyError, with one sentence for whoever asks; what
+    it returns instead is worth knowing, and no reason to send requests elsewhere."""
     _checks[name] = check
 
 
@@ -47,14 +48,14 @@ def results() -> Iterator[Result]:
     """Every check in the order of registration; none can break another."""
     for name, check in _checks.items():
         try:
-            check()
+            said = check()
         except NotReadyError as missing:
             yield Result(name, False, str(missing))
         except Exception as error:
             _log.warning("readiness_check_failed", check=name, reason=str(error).strip())
             yield Result(name, False, problems.as_domain_error(error).title + ".")
         else:
-            yield Result(name, True, "ok")
+            yield Result(name, True, said or "ok")
 
 
 # --- the checks of the platform --------------------------------------------------------------

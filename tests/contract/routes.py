@@ -417,6 +417,7 @@ PUBLIC_OPERATIONS = frozenset(
         "GET /v1/runners/evidence/keys",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
 )
 # Documents about the API, for people; not part of it.

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity import principal
 from keeptrusts_runners.identity.tenancy import organization_scope
-from sessions import brake, claims, lifecycle, reaper
+from sessions import brake, claims, lifecycle, liveness, reaper
 from sessions.brake import Look
 from sessions.models import RunnerSession
 from sessions.states import State
@@ -98,6 +98,12 @@ def states(org: Org, sessions: Sequence[RunnerSession]) -> set[str]:
     return {records.fresh(org, session).state for session in sessions}
 
 
+def figures() -> tuple[float, float]:
+    """What is overdue, and what is held back."""
+    found = liveness.figures()
+    return found["overdue"][""], found["held_back"][""]
+
+
 def told(logs: Sequence[Any], event: str) -> list[Any]:
     return [line for line in logs if line["event"] == event]
 
@@ -113,6 +119,7 @@ def test_very_many_leases_are_held_back_for_one_lease_and_then_lost(org: Org) ->
         assert reaper.run_once() == {"held_back": 10}
         assert reaper.run_once() == {"held_back": 10}
     assert states(org, silent) == {State.RUNNING}
+    assert figures() == (0, 10)
     (began,) = told(logs, "reaper.brake_began")
     assert (began["reason"], began["live"], began["expired"]) == ("mass_expiry", 20, 10)
     held = told(logs, "reaper.held_back")
@@ -131,6 +138,7 @@ def test_very_many_leases_are_held_back_for_one_lease_and_then_lost(org: Org) ->
     assert not told(logs, "reaper.brake_began"), "what was held back is no cause for another"
     assert states(org, silent) == {State.LOST}
     assert states(org, well) == {State.RUNNING}
+    assert figures() == (0, 0)
     for session in silent:
         records.assert_sound(org, session)
 
@@ -230,6 +238,7 @@ def test_after_an_absence_every_lease_has_one_lease_to_be_heard_of(org: Org) -> 
     (began,) = told(logs, "reaper.brake_began")
     assert began["reason"] == "absence"
     assert began["absent_seconds"] == pytest.approx(3600, abs=30)
+    assert figures() == (0, 2)
     assert session_api(org, back).post(path(back, "heartbeat")).status_code == 200
     time_goes_by(org, LEASE - 20)
     beat(org, [back])
@@ -348,6 +357,8 @@ def test_a_loop_that_was_frozen_while_it_looked_changes_no_decision(
 
     monkeypatch.setattr(brake, "cause", meanwhile)
     assert reaper.run_once()["lost"] == 0
+    assert liveness.figures()["brake"] == {"absence": 1, "mass_expiry": 0}
+    assert figures() == (0, 1)
 
 
 # --- whatever happens ------------------------------------------------------------------------
