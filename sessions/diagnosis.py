@@ -11,7 +11,7 @@ from profiles.models import HarnessStatus, ProfileStatus
 from sessions.executors import Asking
 from sessions.limits import Uses
 from sessions.models import RunnerSession
-from sessions.states import State
+from sessions.states import FAILURES, State
 
 HEALTHY, LATE, SILENT, NOT_APPLICABLE = "healthy", "late", "silent", "n/a"
 
@@ -123,11 +123,9 @@ CAUSES = {
     "failed": "Its executor reported a failure without a code.",
 }
 
-_ENDED_BADLY = frozenset({State.FAILED, State.LOST, State.TIMED_OUT, State.EXPIRED})
-
 
 def ended_badly(session: RunnerSession) -> bool:
-    return session.state in _ENDED_BADLY
+    return session.state in FAILURES
 
 
 def cause(session: RunnerSession) -> str:

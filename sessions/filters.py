@@ -15,7 +15,7 @@ from keeptrusts_runners.api.filters import (
 )
 from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
 from sessions.models import RunnerExecutor, RunnerSession, SessionQuerySet, View
-from sessions.states import State
+from sessions.states import FAILURES, State
 
 
 class ExecutorFilters(StrictFilterSet):
@@ -75,3 +75,10 @@ class BatchItemFilters(StrictFilterSet):
     class Meta:
         model = BatchItem
         fields: list[str] = []
+
+
+class SummaryFilters(SessionFilters):
+    """Those of the list, of failures alone. The window is not a filter: it has a default."""
+
+    state = WordsFilter([state.value for state in State if state in FAILURES])
+    view = ended_after = ended_before = None  # type: ignore[assignment]  # not taken here

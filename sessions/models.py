@@ -16,7 +16,7 @@ from django.db.models import CheckConstraint, Func, Q, UniqueConstraint
 
 from keeptrusts_runners import ids
 from sessions import batch_models as batch_models  # Django looks for them here.
-from sessions.states import EDGES, FINAL, LEASED, OPEN, State
+from sessions.states import EDGES, FAILURES, FINAL, LEASED, OPEN, State
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -313,6 +313,12 @@ class RunnerSession(models.Model):
                 name="runner_session_held",
             ),
             models.Index(fields=["organization", "task_id", "-id"], name="runner_session_of_task"),
+            # What failed in a window: as small as what ever failed.
+            models.Index(
+                fields=["organization", "-ended_at"],
+                condition=Q(state__in=_states(*FAILURES)),
+                name="runner_session_failed",
+            ),
         ]
         constraints = [
             CheckConstraint(

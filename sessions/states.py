@@ -68,6 +68,8 @@ FINAL = frozenset(
     }
 )
 OPEN = frozenset(State) - FINAL
+# The ends that nobody asked for and that are no success.
+FAILURES = frozenset({State.FAILED, State.TIMED_OUT, State.EXPIRED, State.LOST})
 
 
 def _edges() -> tuple[Edge, ...]:

@@ -9,6 +9,7 @@ from sessions.api_executors import ExecutorViewSet
 from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
+from sessions.api_summary import SummaryViewSet
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -32,6 +33,7 @@ api_urlpatterns = [
     path(f"{_ONE}/resume", SessionViewSet.as_view({"post": "resume"})),
     path(f"{_ONE}/cancel", SessionViewSet.as_view({"post": "cancel"})),
     path("stats", InsightViewSet.as_view({"get": "stats"})),
+    path("sessions/summary", SummaryViewSet.as_view({"get": "failures"})),
     path(f"{_ONE}/explain", InsightViewSet.as_view({"get": "explain"})),
     path(f"{_ONE}/refusals", InsightViewSet.as_view({"get": "refusals"})),
     path(f"{_ONE}/retry", RetryViewSet.as_view({"post": "retry"})),

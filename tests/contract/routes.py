@@ -367,6 +367,7 @@ TABLE = (
     Route("GET", f"{_BATCHES}/{{batch_id}}/items", READ, batch),
     Route("POST", f"{_BATCHES}/{{batch_id}}/stop", WRITE, batch, operates=True),
     Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
+    Route("GET", f"{_SESSIONS}/summary", READ, lost, outsider=200),
     Route("GET", f"{_SESSION}/explain", READ, pending),
     Route("GET", f"{_SESSION}/refusals", READ, refused),
     Route("POST", f"{_SESSION}/retry", WRITE, cancelled, 201, creates=True, executes=True),

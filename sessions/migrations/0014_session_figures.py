@@ -42,6 +42,6 @@ $$
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runner_sessions", "0012_reaper_pulse")]
+    dependencies = [("runner_sessions", "0013_reaper_pulse")]
 
     operations = [function(FIGURES, "kt_session_figures(interval)", APP)]

@@ -60,7 +60,7 @@ $$
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runner_sessions", "0011_lanes_of_the_queue")]
+    dependencies = [("runner_sessions", "0012_batches")]
 
     operations = [
         migrations.AddIndex(
