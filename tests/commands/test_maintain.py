@@ -6,6 +6,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -18,6 +19,8 @@ from tests.commands.house import House
 from tests.commands.product import Product, eventually, new_data_dir, remove_data_dir
 
 OVERDUE = 12
+# The heartbeat that starts a session comes somewhat later than its claim.
+LATE = timedelta(seconds=3)
 DUTIES = ["sessions", "batches", "grants", "idempotency_keys", "tokens", "partitions"]
 
 
@@ -163,3 +166,23 @@ def test_a_loop_that_is_frozen_in_its_turn_holds_up_no_other(
         house.wait_for_state(session, "expired")
         loop.signal(signal.SIGTERM)
         assert loop.wait(20) == 0
+
+
+def test_a_loop_that_was_away_gives_every_lease_one_more(house: House, profile: str) -> None:
+    """The runner could not be heard by a loop that was not there; now it can."""
+    session = house.dispatch(profile)
+    lease = house.api.post(f"{session}/claim", {"lease_ttl_seconds": 5})["lease"]
+    house.api.post(f"{session}/heartbeat", {})
+    eventually(
+        lambda: datetime.fromisoformat(lease["expires_at"]) < datetime.now(UTC) - LATE,
+        "the lease is over",
+    )
+    loop = house.product.start("maintain")
+    said = loop.wait_until_said("reaper.brake_began")
+    assert "reason=absence" in said
+    assert house.api.get(session)["state"] == "running"
+    assert house.api.post(f"{session}/heartbeat", {})["state"] == "running"
+    house.wait_for_state(session, "pending")
+    assert house.api.get(session)["failures"] == 1
+    loop.signal(signal.SIGTERM)
+    assert loop.wait(20) == 0
