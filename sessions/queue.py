@@ -69,7 +69,7 @@ SELECT s.id FROM runner_session s {_OF_SESSION}
 # lane by one probe each of runner_session_lane; what was put off and is due, by
 # runner_session_due. A range and not an equation within a lane, and the lane in the order: else
 # the planner, which takes lanes for equally long, walks the whole queue for a short one.
-_NEXT = f"""
+_LANES = """
   WITH RECURSIVE lanes AS (
        (SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
          WHERE s.organization_id = %(organization)s AND s.state = 'pending'
@@ -80,8 +80,10 @@ _NEXT = f"""
               SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
                WHERE s.organization_id = %(organization)s AND s.state = 'pending'
                  AND s.not_before IS NULL AND s.lane > lanes.lane
-               ORDER BY s.lane LIMIT 1) following),
-       open AS (SELECT s.lane FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND {_WANTED})
+               ORDER BY s.lane LIMIT 1) following)
+"""
+_NEXT = f"""{_LANES}, open AS (
+       SELECT s.lane FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND {_WANTED})
 SELECT id FROM (
        SELECT c.id, c.priority FROM open CROSS JOIN LATERAL (
               SELECT s.id, s.priority FROM runner_session s
@@ -98,9 +100,23 @@ _TAKE_THESE = f"""
 SELECT id FROM runner_session WHERE id = ANY(%(ids)s) AND state = 'pending'
 {_ORDER} LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED
 """
-_OFFERS = f"""
-SELECT s.profile_id, s.labels FROM runner_session s {_OF_SESSION} WHERE {_READY} AND {_OPEN}
- ORDER BY s.priority DESC, s.id LIMIT %(most)s
+# What is on offer to all who wait, lane by lane as well: a lane that nobody takes may be long.
+_OFFERS = f"""{_LANES}, open AS (
+       SELECT s.lane, s.profile_id, s.labels, p.max_concurrent_sessions AS profile_limit
+         FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND s.lane <> ALL(%(without)s::bigint[]))
+SELECT lane, profile_id, labels, profile_limit, concurrency_key, concurrency_limit FROM (
+       SELECT open.*, c.* FROM open CROSS JOIN LATERAL (
+              SELECT s.priority, s.id, s.concurrency_key, s.concurrency_limit
+                FROM runner_session s
+               WHERE s.lane BETWEEN open.lane AND open.lane AND s.not_before IS NULL AND {_READY}
+               ORDER BY s.lane, s.priority DESC, s.id LIMIT %(most)s) c
+       UNION ALL
+       SELECT s.lane, s.profile_id, s.labels, p.max_concurrent_sessions,
+              s.priority, s.id, s.concurrency_key, s.concurrency_limit
+         FROM runner_session s {_OF_SESSION}
+        WHERE s.not_before <= statement_timestamp() AND {_READY} AND {_OPEN}
+          AND s.lane <> ALL(%(without)s::bigint[])
+       ) found {_ORDER} LIMIT %(most)s
 """
 # How far the first look goes; and the second, which goes further where others hold what it finds.
 HEAD = 64
@@ -108,10 +124,14 @@ DEPTHS = (64, 1024, 16_384)
 
 
 class Offer(NamedTuple):
-    """A claimable session, as far as an executor must match it."""
+    """A claimable session, as far as an executor must match it, and what limits it."""
 
+    lane: int
     profile_id: UUID
-    labels: dict[str, str]
+    labels: frozenset[tuple[str, str]]
+    profile_limit: int | None = None
+    key: str = ""
+    key_limit: int = 1
 
 
 def take(
@@ -188,14 +208,19 @@ def _ids(statement: str, given: Mapping[str, Any]) -> list[UUID]:
     return [row[0] for row in _rows(statement, given)]
 
 
-def offers(organization_id: UUID, most: int) -> list[Offer]:
-    """What is claimable now, without taking or locking any of it. Opens its own scope; for the
-    waiting room, from a thread outside any request."""
+def offers(organization_id: UUID, most: int, without: Iterable[int] = ()) -> list[Offer]:
+    """What is claimable now outside the lanes `without`, in the order of claims, without taking or
+    locking any of it. Opens its own scope; for the waiting room, from a thread outside any
+    request."""
     close_old_connections()
     with organization_scope(organization_id):
-        given = {"organization": organization_id, "most": most}
-        # Django has the driver hand out jsonb as text.
-        return [Offer(row[0], json.loads(row[1])) for row in _rows(_OFFERS, given)]
+        given = {"organization": organization_id, "most": most, "without": list(without)}
+        return [_offer(*row) for row in _rows(_OFFERS, given)]
+
+
+def _offer(lane: int, profile_id: UUID, labels: str, *limits: Any) -> Offer:
+    """Django has the driver hand out jsonb as text."""
+    return Offer(lane, profile_id, frozenset(json.loads(labels).items()), *limits)
 
 
 def _rows(statement: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -6,9 +6,11 @@ given, which nothing outside shows; so a test dispatches, and holds whatever the
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -85,6 +87,43 @@ def test_an_empty_queue_answers_204_when_the_wait_is_over(live_url: str) -> None
     started = time.monotonic()
     assert claim(live_url, Org(), wait_seconds=1) == (204, [])
     assert time.monotonic() - started >= 1
+
+
+def test_a_claim_that_is_refused_does_not_wait(live_url: str) -> None:
+    org = Org()
+    factories.pending(org)
+    asked = {"claim_id": "c-1", "wait_seconds": PATIENCE}
+    status, (item,) = claim(live_url, org, **asked)
+    assert status == 200
+    answer = org.runner.api.patch(f"/runners/sessions/{item['id']}", {"state": "completed"})
+    assert answer.status_code == 200
+    started = time.monotonic()
+    assert claim(live_url, org, **asked) == (409, [])
+    assert time.monotonic() - started < PATIENCE / 2
+
+
+def test_a_client_that_has_gone_is_handed_nothing(live_url: str) -> None:
+    org = Org()
+    body = json.dumps({"wait_seconds": PATIENCE})
+    address = urllib.parse.urlsplit(live_url)
+    leaving = http.client.HTTPConnection(str(address.hostname), address.port)
+    leaving.request(
+        "POST",
+        "/v1/runners/sessions/claim",
+        body,
+        {
+            "Authorization": f"Bearer {token_of(org.runner.principal)}",
+            "Content-Type": "application/json",
+        },
+    )
+    # Whatever the server makes of it first: one that is answered later came later.
+    assert claim(live_url, org, wait_seconds=1) == (204, [])
+    with ThreadPoolExecutor(1) as pool:
+        staying = waiting(pool, live_url, org)
+        leaving.close()
+        session = factories.pending(org)
+        _, (item,) = staying.result(PATIENCE + 5)
+    assert item["id"] == ids.encode("sess", session.id)
 
 
 def test_waiting_longer_than_half_a_minute_is_refused_as_by_any_claim(live_url: str) -> None:
