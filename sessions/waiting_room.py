@@ -157,10 +157,12 @@ class WaitingRoom:
                 self.look_at([UUID(notice.payload)], news=True)
 
     async def look_regularly(self) -> None:
-        """Make up for lost signals, and for time, which sends none."""
+        """Make up for lost signals, and for time, which sends none: one query for everybody."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self.look_at(list(self._lines), news=True)
+            if self._lines:
+                found = await self._in_thread(queue.organizations_with_work, list(self._lines))
+                self.look_at(found or (), news=True)
 
     async def attend(self) -> None:
         """Look where there is a reason to."""

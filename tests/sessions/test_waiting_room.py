@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
+from keeptrusts_runners import clock
 from profiles.models import RunnerProfile
 from sessions import queue, waiting_room, wakeups
-from sessions.queue import Offer
+from sessions.models import RunnerSession
 from sessions.waiting_line import MOST_IN_VAIN, Waiter
 from sessions.waiting_room import Outcome, WaitingRoom
 from tests import factories
@@ -266,6 +269,32 @@ def test_no_more_are_woken_than_may_run_at_once() -> None:
     run(scenario)
 
 
+def test_organizations_with_work_are_those_where_a_session_s_time_has_come() -> None:
+    now, put_off, later, over, idle, unasked = (Org() for _ in range(6))
+    hour = timedelta(hours=1)
+    pending(now, 2)
+    pending(unasked)
+    pending(put_off, not_before=clock.now() + hour)
+    pending(later, not_before=clock.now() + hour)
+    pending(over)
+    with put_off.scope():
+        RunnerSession.objects.update(not_before=clock.now() - timedelta(seconds=1))
+    with over.scope():
+        RunnerSession.objects.update(deadline_at=clock.now() - timedelta(seconds=1))
+    asked = [now.id, put_off.id, later.id, over.id, idle.id]
+    assert queue.organizations_with_work(asked) == {now.id, put_off.id}
+
+
+def test_only_the_application_may_ask_which_organizations_have_work() -> None:
+    allowed = "SELECT has_function_privilege(%s, 'kt_organizations_with_work(uuid[])', 'EXECUTE')"
+    answers = {}
+    for role in ("keeptrusts_app", "keeptrusts_maintain", "keeptrusts_forensics", "public"):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(allowed, [role])
+            answers[role] = cursor.fetchone()[0]
+    assert [role for role, may in answers.items() if may] == ["keeptrusts_app"]
+
+
 # --- the end of waiting ----------------------------------------------------------------------
 
 
@@ -453,6 +482,11 @@ def test_without_any_signal_all_are_looked_for_however_busy_one_of_them_is(
     monkeypatch.setattr(waiting_room, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(wakeups._notifier, "add", lambda organization_id: None)
     busy, quiet = Org(), Org()
+    looked: list[set[UUID]] = []
+    look = queue.organizations_with_work
+    monkeypatch.setattr(
+        queue, "organizations_with_work", lambda among: looked.append(set(among)) or look(among)
+    )
 
     async def scenario(room: WaitingRoom) -> None:
         noisy, client = Client(room, busy, EMPTY), Client(room, quiet, EMPTY, TAKEN)
@@ -461,6 +495,7 @@ def test_without_any_signal_all_are_looked_for_however_busy_one_of_them_is(
         while not client.served.done():
             room.look_at([busy.id], news=True)
             await asyncio.sleep(0)
+        assert {busy.id, quiet.id} in looked
 
     open_room(scenario)
 
@@ -469,14 +504,14 @@ def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(waiting_room, "LOOK_SECONDS", 0.05)
     org = Org()
     failures = ["once", "twice"]
-    look = queue.offers
+    look = queue.organizations_with_work
 
-    def fail_first(*arguments: Any) -> list[Offer]:
+    def fail_first(among: Any) -> set[UUID]:
         if failures:
             raise RuntimeError(failures.pop())
-        return look(*arguments)
+        return look(among)
 
-    monkeypatch.setattr(queue, "offers", fail_first)
+    monkeypatch.setattr(queue, "organizations_with_work", fail_first)
 
     async def scenario(room: WaitingRoom) -> None:
         client = Client(room, org, EMPTY, TAKEN)
