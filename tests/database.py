@@ -18,7 +18,7 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
-from keeptrusts_runners import env, postgres, provision
+from keeptrusts_runners import env, postgres, provision, scratch
 
 PREFIX = "keeptrusts_test_"
 DATA_DIR = env.BASE_DIR / ".local" / "test"
@@ -34,20 +34,19 @@ def databases(run: str, worker: str) -> Iterator[str]:
     with ExitStack() as stack:
         server = stack.enter_context(administrator())
         admin = stack.enter_context(psycopg.connect(server, autocommit=True))
-        # Says that this run is alive, to others that look for databases to drop.
-        admin.execute("SELECT pg_advisory_lock_shared(%s)", [_run_key(run)])
+        scratch.hold(admin, run)
         name = f"{PREFIX}{run}_{worker}"
         with _alone():
-            _drop_abandoned(admin)
+            scratch.drop_abandoned(admin, PREFIX, but=("template", "draft"))
             template = _template(admin, server)
             provision.make_database(admin, name, template)
         provision.close_database(server, name)
-        _point_aliases_at(name)
+        scratch.point_aliases_at(name, DATA_DIR)
         try:
             yield name
         finally:
             connections.close_all()
-            _drop(admin, name)
+            scratch.drop(admin, name)
 
 
 @contextmanager
@@ -85,14 +84,14 @@ def _template(admin: psycopg.Connection, server: str) -> str:
     """The name of a database migrated by exactly the present code."""
     name = f"{PREFIX}template_{_fingerprint()}"
     if not provision.database_exists(admin, name):
-        for (old,) in _names_like(admin, f"{PREFIX}template_%"):
-            _drop(admin, old)
+        for old in scratch.names_like(admin, f"{PREFIX}template_%"):
+            scratch.drop(admin, old)
         provision.make_roles(admin)
         draft = f"{PREFIX}draft"
-        _drop(admin, draft)
+        scratch.drop(admin, draft)
         provision.make_database(admin, draft)
         provision.close_database(server, draft)
-        _point_aliases_at(draft)
+        scratch.point_aliases_at(draft, DATA_DIR)
         call_command("migrate", database="migrate", verbosity=0)
         connections.close_all()
         # Renamed once it is whole, so that an interrupted migration is never copied.
@@ -112,42 +111,3 @@ def _fingerprint() -> str:
             if path.suffix in (".py", ".sql"):
                 digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _point_aliases_at(name: str) -> None:
-    """All threads share these dictionaries; connections made from now on follow them."""
-    connections.close_all()
-    for alias, role in settings.DATABASE_ROLES.items():
-        known = connections[alias].settings_dict
-        known["NAME"] = name
-        if settings.ENVIRONMENT.embedded_database:
-            known["HOST"] = str(postgres.location(DATA_DIR).socket_dir)
-        elif alias != "migrate":  # It acts as the owner already.
-            known["OPTIONS"]["options"] = f"-c role={role}"
-
-
-def _drop_abandoned(admin: psycopg.Connection) -> None:
-    """Databases of runs that are no more."""
-    for (name,) in _names_like(admin, f"{PREFIX}%"):
-        run = name.removeprefix(PREFIX).partition("_")[0]
-        if run in ("template", "draft"):
-            continue
-        key = [_run_key(run)]
-        row = admin.execute("SELECT pg_try_advisory_lock(%s)", key).fetchone()
-        if row and row[0]:
-            _drop(admin, name)
-            admin.execute("SELECT pg_advisory_unlock(%s)", key)
-
-
-def _names_like(admin: psycopg.Connection, pattern: str) -> list[tuple[str]]:
-    escaped = pattern.replace("_", r"\_")
-    query = "SELECT datname FROM pg_database WHERE datname LIKE %s"
-    return admin.execute(query, [escaped]).fetchall()
-
-
-def _drop(admin: psycopg.Connection, name: str) -> None:
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _run_key(run: str) -> int:
-    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], signed=True)

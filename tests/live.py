@@ -19,24 +19,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
-from urllib.parse import quote, urlencode
 
 import pytest
-from django.conf import settings
-from django.db import connections
 
-from keeptrusts_runners import env
+from keeptrusts_runners import env, scratch
 
 START_SECONDS = 90
 STOP_SECONDS = 20
 _pause = threading.Event()
-
-_URLS = {
-    "default": "DATABASE_URL",
-    "migrate": "DATABASE_MIGRATE_URL",
-    "maintain": "DATABASE_MAINTAIN_URL",
-    "forensics": "DATABASE_FORENSICS_URL",
-}
 
 
 @pytest.fixture(scope="session")
@@ -48,30 +38,7 @@ def live_url(django_db_setup: None) -> Iterator[str]:
 
 def environment() -> dict[str, str]:
     """With these variables a command of the product works on this worker's database."""
-    return os.environ | {
-        **{variable: _database_url(alias) for alias, variable in _URLS.items()},
-        "KEEPTRUSTS_DATA_DIR": str(settings.ENVIRONMENT.data_dir),
-        "KEEPTRUSTS_TOKEN_KEY_FILE": str(settings.TOKEN_KEY_FILE),
-        "KEEPTRUSTS_EVIDENCE_KEY_FILE": str(settings.EVIDENCE_KEY_FILE),
-        "KEEPTRUSTS_ARTIFACTS_DIR": str(settings.ARTIFACTS_DIR),
-        # Tokens name their issuer by it: those made in the tests' own process stay good.
-        "KEEPTRUSTS_PUBLIC_URL": settings.PUBLIC_URL,
-        "DJANGO_SETTINGS_MODULE": "keeptrusts_runners.settings",
-    }
-
-
-def _database_url(alias: str) -> str:
-    known = connections[alias].settings_dict
-    parameters = {
-        "dbname": known["NAME"],
-        "user": known["USER"],
-        "password": known["PASSWORD"],
-        "host": known["HOST"],
-        "port": known["PORT"],
-        "options": known["OPTIONS"].get("options"),
-    }
-    given = {name: value for name, value in parameters.items() if value}
-    return f"postgresql:///?{urlencode(given, quote_via=quote)}"
+    return os.environ | scratch.environment()
 
 
 @contextmanager
