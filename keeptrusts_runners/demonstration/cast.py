@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -28,10 +29,12 @@ def free_bind(bind: str) -> str:
 class Server:
     """The server's process: started at once, ready later."""
 
-    def __init__(self, bind: str, logs: Path) -> None:
+    def __init__(
+        self, bind: str, logs: Path, *options: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.url = f"http://{_reachable(bind)}"
         self._log = logs / "server.log"
-        self._child = Child(manage("serve", "--bind", bind), self._log)
+        self._child = Child(manage("serve", "--bind", bind, *options), self._log, environment)
 
     def __enter__(self) -> Self:
         self._child.__enter__()
@@ -39,6 +42,10 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self._child.__exit__(*error)
+
+    @property
+    def pid(self) -> int:
+        return self._child.process.pid
 
     def has_ended(self) -> bool:
         return self._child.has_ended()

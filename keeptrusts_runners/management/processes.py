@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Self
@@ -67,8 +67,14 @@ class Child:
     without leaving it, as after kill -9.
     """
 
-    def __init__(self, command: Sequence[str], log: Path | None = None) -> None:
-        self.command, self.log = command, log
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` is added to our own."""
+        self.command, self.log, self._environment = command, log, environment
         self._output: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -81,6 +87,7 @@ class Child:
             stdout=self._output,
             stderr=self._output and subprocess.STDOUT,
             cwd=env.BASE_DIR,
+            env=self._environment and {**os.environ, **self._environment},
             start_new_session=True,
             preexec_fn=_dies_with(os.getpid()),
         )

@@ -1,0 +1,11 @@
+"""Every benchmark, in the order in which they run."""
+
+from __future__ import annotations
+
+from bench import blocked_head, claim_next, dispatch, heartbeat, waiting_claims
+from bench.figures import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (dispatch, claim_next, heartbeat, waiting_claims, blocked_head)
+}
