@@ -14,23 +14,20 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
 
 import structlog
-from a2wsgi.wsgi import WSGIResponder
 from django.conf import settings
 
+from keeptrusts_runners.bridge import Bridge
 from keeptrusts_runners.wsgi import application as wsgi_application
 
 # Django must be set up before anything that has models.
 from keeptrusts_runners import live  # isort: skip
 from keeptrusts_runners.live import Message, Receive, Send  # isort: skip
 
-CHUNKS_AHEAD = 10
-LOOK_SECONDS = 0.5
-
 log = structlog.get_logger(__name__)
 _threads = ThreadPoolExecutor(int(settings.ENVIRONMENT.web_threads), "request")
+_blocking = Bridge(wsgi_application, _threads)
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
@@ -49,31 +46,9 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
 
 async def _answer(scope: Message, receive: Receive, send: Send) -> None:
     if (scope["method"], scope["path"]) == live.CLAIM:
-        await live.claim(_blocking_part, scope, receive, send)
+        await live.claim(_blocking, scope, receive, send)
     else:
-        await _blocking_part(scope, receive, send)
-
-
-async def _blocking_part(scope: Message, receive: Receive, send: Send) -> None:
-    respond = _Responder(cast(Any, wsgi_application), _threads, CHUNKS_AHEAD)
-    await respond(cast(Any, scope), cast(Any, _complete(receive)), cast(Any, send))
-
-
-class _Responder(WSGIResponder):
-    """One request on a thread, which must not wait for ever for a loop that has ended."""
-
-    def send(self, message: Any) -> None:
-        self._require_loop()
-        sent = asyncio.run_coroutine_threadsafe(self.send_queue.put(message), self.loop)
-        while not sent.done():
-            try:
-                sent.result(LOOK_SECONDS)
-            except TimeoutError:
-                self._require_loop()
-
-    def _require_loop(self) -> None:
-        if self.loop.is_closed():
-            raise ConnectionAbortedError("the server has stopped")
+        await _blocking(scope, receive, send)
 
 
 def _end_with_supervisor() -> None:
@@ -87,15 +62,3 @@ def _end_with_supervisor() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="supervisor", daemon=True).start()
-
-
-def _complete(receive: Receive) -> Receive:
-    """A body that was cut raises an error; to WSGI it would look like one that has ended."""
-
-    async def receive_or_raise() -> Message:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the client left before the end of its request")
-        return message
-
-    return receive_or_raise

@@ -57,7 +57,7 @@ def apart(run: str, worker: str) -> Iterator[None]:
         with databases(run, f"{worker}_apart"):
             yield
     finally:
-        _point_aliases_at(before)
+        scratch.point_aliases_at(before, DATA_DIR)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ GRANT EXECUTE ON FUNCTION kt_organizations_with_work(uuid[]) TO keeptrusts_app;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runner_sessions", "0011_lanes_of_the_queue"),
+        ("runner_sessions", "0015_failures_of_a_window"),
     ]
 
     operations = [

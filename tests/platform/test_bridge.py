@@ -1,0 +1,173 @@
+"""One request across from the loop to a thread: what crosses when, and what a slow client holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from keeptrusts_runners.bridge import SMALL_BYTES, Bridge
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+LARGE = b"x" * (3 * SMALL_BYTES)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+class Exchange:
+    """One client: what it sends, in pieces, and what it has been sent."""
+
+    def __init__(self, *pieces: bytes, **headers: str) -> None:
+        self.asked = 0
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        for number, piece in enumerate(pieces, 1):
+            self.send_piece(piece, more=number < len(pieces))
+        headers.setdefault("content_length", str(sum(map(len, pieces))))
+        encoded = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items()]
+        self.scope = {
+            "type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": encoded,
+            "http_version": "1.1", "scheme": "http",
+        }  # fmt: skip
+
+    def send_piece(self, piece: bytes, *, more: bool) -> None:
+        self.incoming.put_nowait({"type": "http.request", "body": piece, "more_body": more})
+
+    async def receive(self) -> dict[str, Any]:
+        self.asked += 1
+        return await self.incoming.get()
+
+    async def send(self, message: Any) -> None:
+        await self.sent.put(message)
+
+    def answered(self) -> list[dict[str, Any]]:
+        return [self.sent.get_nowait() for _ in range(self.sent.qsize())]
+
+    def through(self, bridge: Bridge) -> Any:
+        return bridge(self.scope, self.receive, self.send)
+
+
+def echo(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    body = environ["wsgi.input"].read()
+    start("200 OK", [("Content-Length", str(len(body))), ("X-Thread", "1")])
+    return [body[: len(body) // 2], body[len(body) // 2 :]]
+
+
+def test_a_small_answer_is_sent_at_once_and_whole(threads: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        client = Exchange(b"some", b"thing")
+        await client.through(Bridge(echo, threads))
+        start, body = client.answered()
+        assert start["status"] == 200
+        assert (b"x-thread", b"1") in start["headers"]
+        assert body == {"type": "http.response.body", "body": b"something", "more_body": False}
+
+    asyncio.run(scenario())
+
+
+def test_a_large_body_and_a_large_answer_go_through_in_pieces(threads: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        client = Exchange(LARGE, b"end")
+        await client.through(Bridge(echo, threads))
+        start, *bodies = client.answered()
+        assert start["type"] == "http.response.start"
+        assert b"".join(body["body"] for body in bodies) == LARGE + b"end"
+        assert [body["more_body"] for body in bodies] == [True] * (len(bodies) - 1) + [False]
+        assert len(bodies) > 1
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_without_a_length_is_sent_as_it_comes(threads: ThreadPoolExecutor) -> None:
+    goes_on = threading.Event()
+
+    def slow(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start("200 OK", [])
+        yield b"first"
+        assert goes_on.wait(30)
+        yield b"second"
+
+    async def scenario() -> None:
+        client = Exchange()
+        answering = asyncio.create_task(client.through(Bridge(slow, threads)))
+        assert (await client.sent.get())["status"] == 200
+        assert (await client.sent.get())["body"] == b"first"
+        goes_on.set()
+        await answering
+        assert [message["body"] for message in client.answered()] == [b"second", b""]
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_sends_slowly_holds_no_thread(threads: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        bridge = Bridge(echo, threads)
+        slow = Exchange(content_length="10")
+        slow.send_piece(b"first", more=True)
+        waiting = asyncio.create_task(slow.through(bridge))
+        quick = Exchange(b"quick")
+        await quick.through(bridge)
+        assert quick.answered()[1]["body"] == b"quick"
+        slow.send_piece(b"-last", more=False)
+        await waiting
+        assert slow.answered()[1]["body"] == b"first-last"
+
+    asyncio.run(scenario())
+
+
+def test_a_small_body_that_is_cut_reaches_nobody(threads: ThreadPoolExecutor) -> None:
+    reached: list[object] = []
+
+    def note(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        reached.append(environ)
+        return echo(environ, start)
+
+    async def scenario() -> None:
+        client = Exchange(content_length="10")
+        client.send_piece(b"first", more=True)
+        client.incoming.put_nowait({"type": "http.disconnect"})
+        await client.through(Bridge(note, threads))
+        assert client.answered() == []
+
+    asyncio.run(scenario())
+    assert reached == []
+
+
+@pytest.mark.parametrize(
+    "headers", [{"expect": "100-continue"}, {"content_length": str(SMALL_BYTES + 1)}]
+)
+def test_what_the_client_holds_back_or_is_large_is_read_by_whoever_wants_it(
+    threads: ThreadPoolExecutor, headers: dict[str, str]
+) -> None:
+    def refuse(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start("401 Unauthorized", [("Content-Length", "0")])
+        return []
+
+    async def scenario() -> None:
+        client = Exchange(b"body", **headers)
+        await client.through(Bridge(refuse, threads))
+        assert client.answered()[0]["status"] == 401
+        assert client.asked == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_fails_before_it_answers_is_told_to_the_server(threads: ThreadPoolExecutor) -> None:
+    def fail(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        raise RuntimeError("not today")
+
+    async def scenario() -> None:
+        client = Exchange()
+        with pytest.raises(RuntimeError, match="not today"):
+            await client.through(Bridge(fail, threads))
+        assert client.answered() == []
+
+    asyncio.run(scenario())
