@@ -115,7 +115,7 @@ def _database(alias: str) -> dict[str, Any]:
     named = {"host", "port", "user", "password", "dbname"}
     options |= {name: value for name, value in known.items() if name not in named}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "keeptrusts_runners.connections",
         "NAME": known.get("dbname", "keeptrusts"),
         "USER": known.get("user", ""),
         "PASSWORD": known.get("password", ""),
