@@ -89,7 +89,6 @@ def runner(stage: Stage, url: str, profiles: list[str], slots: int, logs: Path) 
         "--client-secret-file", str(stage.client_secret_file),
         "--name", "demo-runner",
         "--slots", str(slots),
-        "--poll-seconds", "0.5",
     ]  # fmt: skip
     for profile in profiles:
         command += ["--profile", profile]

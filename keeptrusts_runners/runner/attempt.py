@@ -56,6 +56,8 @@ class Attempt:
     def run(self) -> str | None:
         """The state the session ended this attempt in, or None when the lease was lost."""
         try:
+            if self._supervision.wish is not None:
+                return self._hand_back()
             self._lease.start()
             return self._execute()
         except LeaseLost as error:
@@ -65,6 +67,11 @@ class Attempt:
         finally:
             self._lease.close()
             self._events.abandon()
+
+    def _hand_back(self) -> str:
+        """Stopped before it began: no heartbeat, so that to the server it has not begun either."""
+        message = "the runner was stopped before it began"
+        return self._end(failed("runner_stopped", message, retryable=True))
 
     def _execute(self) -> str:
         try:

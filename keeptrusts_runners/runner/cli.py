@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from keeptrusts_runners.runner.claiming import CannotWork
 from keeptrusts_runners.runner.options import UsageError, add_arguments, read_options
 from keeptrusts_runners.runner.report import Report
-from keeptrusts_runners.runner.runner import CannotWork, Runner
+from keeptrusts_runners.runner.runner import Runner
 from keeptrusts_runners.runner.tokens import SecretUnreadable
 from keeptrusts_runners.runner.workspace import AreaUnusable
 

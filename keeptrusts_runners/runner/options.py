@@ -34,6 +34,7 @@ class Options:
     slots: int = 1
     work_dir: Path | None = None
     pass_env: list[str] = field(default_factory=list)
+    wait_seconds: int = 20
     poll_seconds: float = 2.0
     stop_grace_seconds: float = 20.0
     once: bool = False
@@ -91,11 +92,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hand this variable to harnesses, besides PATH and LANG; may be repeated",
     )
     add(
+        "--wait-seconds",
+        type=float,
+        default=20,
+        metavar="S",
+        help="how long a request for work stays open until there is some, 0 to 30; keep it below a"
+        " proxy's read timeout; 0 = ask every --poll-seconds instead (default: 20)",
+    )
+    add(
         "--poll-seconds",
         type=float,
         default=2.0,
         metavar="S",
-        help="how long to wait before asking for work again (default: 2)",
+        help="pause before asking again where requests do not wait, and the longest one after a"
+        " request that failed (default: 2)",
     )
     add(
         "--stop-grace-seconds",
@@ -126,6 +136,7 @@ def read_options(given: argparse.Namespace) -> Options:
         slots=_between("--slots", given.slots, 1, 50),
         work_dir=given.work_dir,
         pass_env=[_variable(name) for name in given.pass_env],
+        wait_seconds=_whole("--wait-seconds", given.wait_seconds, 0, 30),
         poll_seconds=_between("--poll-seconds", given.poll_seconds, 0.05, 300),
         stop_grace_seconds=_between("--stop-grace-seconds", given.stop_grace_seconds, 0, 600),
         once=given.once,
@@ -158,5 +169,11 @@ def _variable(name: str) -> str:
 
 def _between(name: str, value: Number, least: float, most: float) -> Number:
     if not least <= value <= most:
-        raise UsageError(f"{name}: {value} is not between {least} and {most}")
+        raise UsageError(f"{name}: {value:.15g} is not between {least} and {most}")
     return value
+
+
+def _whole(name: str, value: float, least: int, most: int) -> int:
+    if _between(name, value, least, most) != int(value):
+        raise UsageError(f"{name}: {value:g} is not a whole number")
+    return int(value)

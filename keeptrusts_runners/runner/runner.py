@@ -5,7 +5,6 @@ import select
 import signal
 import threading
 import traceback
-import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,20 +13,15 @@ from typing import Any
 
 from keeptrusts_runners.runner import VERSION
 from keeptrusts_runners.runner.attempt import Attempt
-from keeptrusts_runners.runner.client import ApiError, Client, spread
+from keeptrusts_runners.runner.claiming import CannotWork, Claiming
 from keeptrusts_runners.runner.options import Options
 from keeptrusts_runners.runner.report import Report
 from keeptrusts_runners.runner.session import Claim
-from keeptrusts_runners.runner.tokens import ClientCredentials, SecretUnreadable
-from keeptrusts_runners.runner.transport import Transport, Unreachable
+from keeptrusts_runners.runner.tokens import ClientCredentials
+from keeptrusts_runners.runner.transport import Transport
 from keeptrusts_runners.runner.workspace import WorkArea
 
 _KILLED_WITHIN = 15.0
-_TOKEN_ERRORS = frozenset({"invalid_client", "unauthorized_client", "invalid_grant"})
-
-
-class CannotWork(Exception):
-    """A refusal that asking again will not change; the message says what to do."""
 
 
 class Runner:
@@ -40,15 +34,14 @@ class Runner:
         credentials = ClientCredentials(
             self._transport, options.client_id, options.client_secret_file
         )
-        self._client = Client(self._transport, credentials, self._sleep)
+        self._claiming = Claiming(options, self._transport, credentials, report, self._wake)
         self._area = WorkArea(options.work_dir)
         self._attempts: dict[Attempt, threading.Thread] = {}
         self._over: deque[Attempt] = deque()
         self._ended: list[str | None] = []
-        self._claim_id: str | None = None
-        self._server_away = False
-        # Written by signal handlers and by ending attempts, read by the main thread alone: the
-        # one way to wake it that is safe inside a signal handler.
+        self._finishing = False
+        # Written by signal handlers, ending attempts and answered claims, read by the main thread
+        # alone: the one way to wake it that is safe inside a signal handler.
         self._wake_reader, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._wake_reader, False)
@@ -68,15 +61,16 @@ class Runner:
         finally:
             self._kill_all()
             self._area.close()
+            self._claiming.close()
             self._transport.close()
 
     def _work(self) -> None:
         try:
             while not self._signals and not self._done():
                 self._reap()
-                if self._free_slots() and self._claim():
-                    continue
-                self._sleep(self._options.poll_seconds * spread(0.75, 1.25))
+                for item in self._claiming.take():
+                    self._start(item)
+                self._sleep(self._claiming.ask(self._free_slots()))
         finally:
             # Also when claiming was refused: that says nothing about what is running.
             self._finish()
@@ -88,57 +82,6 @@ class Runner:
         if self._options.once:
             return 0 if self._attempts or self._ended else 1
         return self._options.slots - len(self._attempts)
-
-    def _claim(self) -> int:
-        """Ask for work once and start what came; how many sessions that was."""
-        # The same id until there is an answer: a claim whose answer was lost is given again.
-        self._claim_id = self._claim_id or str(uuid.uuid4())
-        try:
-            answer = self._client.request(
-                "POST", "/v1/runners/sessions/claim", self._claim_body(), patience=0.0
-            )
-        except (Unreachable, SecretUnreadable) as error:
-            self._say_away(str(error))
-            return 0
-        except ApiError as error:
-            self._refused(error)
-            return 0
-        self._claim_id = None
-        self._say_back()
-        items = answer.body.get("items", []) if isinstance(answer.body, dict) else []
-        for item in items:
-            self._start(item)
-        return len(items)
-
-    def _claim_body(self) -> dict[str, Any]:
-        options = self._options
-        executor: dict[str, Any] = {"name": options.name, "version": VERSION}
-        body: dict[str, Any] = {"claim_id": self._claim_id, "max": self._free_slots()}
-        if options.profiles:
-            body["profiles"] = options.profiles
-        if options.labels:
-            body["labels"] = options.labels
-            executor["labels"] = options.labels
-        return {**body, "executor": executor}
-
-    def _refused(self, error: ApiError) -> None:
-        """Wait out what may pass; a claim that is over is forgotten; the rest ends the runner."""
-        if error.may_pass:
-            self._say_away(str(error))
-        elif error.status == 409:
-            self._claim_id = None
-        elif error.code in _TOKEN_ERRORS or error.status == 401:
-            raise CannotWork(
-                f"{self._options.url} does not accept this client id and secret"
-                f" ({error.code}); check --client-id and --client-secret-file"
-            )
-        elif error.status == 403:
-            raise CannotWork(
-                f"this service account may not claim ({error.detail or error.code});"
-                " give it the role runner"
-            )
-        else:
-            raise CannotWork(f"the control plane refused the claim: {error}")
 
     def _start(self, item: dict[str, Any]) -> None:
         try:
@@ -159,6 +102,8 @@ class Runner:
             target=self._execute, args=(attempt,), name=claim.session_id, daemon=True
         )
         self._attempts[attempt] = thread
+        if self._finishing:
+            attempt.stop()
         thread.start()
 
     def _execute(self, attempt: Attempt) -> None:
@@ -183,27 +128,35 @@ class Runner:
             self._attempts.pop(self._over.popleft()).join()
 
     def _finish(self) -> None:
-        """End the attempts: gracefully after one signal, at once after a second."""
+        """End claim and attempts: gracefully after one signal, at once after a second."""
         told = 0
-        self._reap()
-        while self._attempts:
+        self._finishing = True
+        self._claiming.abandon()
+        while self._is_at_work():
             if self._signals > told:
                 told = self._signals
                 self._stop_attempts()
                 if told > 1:
                     return
             self._sleep(1.0)
-            self._reap()
+
+    def _is_at_work(self) -> bool:
+        """Whether anything is left to end; what was claimed meanwhile is handed back first."""
+        self._reap()
+        for item in self._claiming.take_back():
+            self._start(item)
+        return bool(self._attempts) or self._claiming.under_way
 
     def _stop_attempts(self) -> None:
         running = len(self._attempts)
         if self._signals > 1:
             self._report.say("runner.killed", f"killed {running} of its sessions at once")
             return
-        self._report.say(
-            "runner.stopping",
-            f"stopping {running} session{'s' * (running != 1)}; a second signal kills at once",
-        )
+        if running:
+            self._report.say(
+                "runner.stopping",
+                f"stopping {running} session{'s' * (running != 1)}; a second signal kills at once",
+            )
         for attempt in self._attempts:
             attempt.stop()
 
@@ -245,12 +198,11 @@ class Runner:
         with suppress(BlockingIOError):
             os.write(self._waker, b".")
 
-    def _sleep(self, seconds: float) -> bool:
-        """Until something happens or time is over; True when the runner is to stop."""
+    def _sleep(self, seconds: float | None) -> None:
+        """Until something happens or time is over; None = until something happens."""
         if select.select([self._wake_reader], [], [], seconds)[0]:
             with suppress(BlockingIOError):
                 os.read(self._wake_reader, 512)
-        return self._signals > 0
 
     def _say_ready(self) -> None:
         options = self._options
@@ -264,16 +216,6 @@ class Runner:
             version=VERSION,
             slots=options.slots,
         )
-
-    def _say_away(self, reason: str) -> None:
-        if not self._server_away:
-            self._server_away = True
-            self._report.say("runner.waiting", f"cannot claim now, trying on: {reason}")
-
-    def _say_back(self) -> None:
-        if self._server_away:
-            self._server_away = False
-            self._report.say("runner.back", "the control plane answers again")
 
 
 def _checkpoint_note(claim: Claim) -> str:

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +19,12 @@ CONNECTIONS_KEPT = 8
 
 
 class Unreachable(Exception):
-    """No answer came: refused, broken or timed out. The request may have had its effect."""
+    """No answer came: refused, broken, timed out or aborted. If `sent`, wholly or in part, the
+    request may have had its effect."""
+
+    def __init__(self, message: str, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class Transport:
         self._port = parts.port
         self._prefix = parts.path.rstrip("/")
         self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._aborted = False
         self._lock = threading.Lock()
 
     def send(
@@ -85,21 +93,32 @@ class Transport:
 
         Callers send only what may arrive twice, so that this replacement is always safe.
         """
+        sent = False
         while True:
             connection, kept = self._take()
             try:
                 self._limit(connection, timeout or self.timeout)
+                self._connect(connection)
+                sent = True
                 answer = self._exchange(connection, method, self._prefix + path, headers, content)
             except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                if kept and isinstance(error, ConnectionError | http.client.BadStatusLine):
+                self._let_go(connection)
+                gone = isinstance(error, ConnectionError | http.client.BadStatusLine)
+                if kept and gone and not self._aborted:
                     continue
-                raise Unreachable(f"{self.url}: {_reason(error)}") from error
+                raise Unreachable(f"{self.url}: {_reason(error)}", sent=sent) from error
             except BaseException:
-                connection.close()
+                self._let_go(connection)
                 raise
             self._give_back(connection)
             return answer
+
+    def abort(self) -> None:
+        """From another thread: cut what waits for an answer, and send nothing from here on."""
+        with self._lock:
+            self._aborted = True
+            for connection in self._busy:
+                _cut(connection.sock)
 
     def close(self) -> None:
         with self._lock:
@@ -114,12 +133,27 @@ class Transport:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         return kind(self._host, self._port, timeout=self.timeout), False
 
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        """Connect where it is not, and from here on let `abort` cut it."""
+        if connection.sock is None:
+            connection.connect()
+        with self._lock:
+            if self._aborted:
+                raise ConnectionAbortedError("aborted")
+            self._busy.add(connection)
+
+    def _let_go(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+        connection.close()
+
     def _give_back(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             if connection.sock is not None and len(self._idle) < CONNECTIONS_KEPT:
+                self._busy.discard(connection)
                 self._idle.append(connection)
                 return
-        connection.close()
+        self._let_go(connection)
 
     @staticmethod
     def _limit(connection: http.client.HTTPConnection, timeout: float) -> None:
@@ -163,6 +197,14 @@ def _write_request(
         else:
             body = None if content is None else content.data
             connection.request(method, path, body=body, headers=sent)
+
+
+def _cut(sock: socket.socket | None) -> None:
+    """End both directions, so that whoever reads it wakes up; closing would not wake them."""
+    if sock is not None:
+        with suppress(OSError):
+            # The plain one: that of a TLS socket takes away what the reading thread is using.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _decoded(data: bytes, content_type: str) -> Any:

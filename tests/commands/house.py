@@ -82,7 +82,7 @@ class House:
         made = self.api.post("/v1/runners/sessions", body)
         return f"/v1/runners/sessions/{made['id']}"
 
-    def start_runner(self, name: str, profile: str) -> Running:
+    def start_runner(self, name: str, profile: str, *more: str) -> Running:
         secret = self.product.data_dir / "client-secret"
         secret.write_text(self.runner[1])
         return self.product.start_command(
@@ -90,7 +90,7 @@ class House:
                 *(sys.executable, "-m", "keeptrusts_runners.runner", "--json"),
                 *("--url", self.api.url, "--client-id", self.runner[0]),
                 *("--client-secret-file", str(secret), "--name", name, "--profile", profile),
-                *("--work-dir", str(self.work_dir(name)), "--poll-seconds", "0.2"),
+                *("--work-dir", str(self.work_dir(name)), *more),
             ]
         )
 

@@ -36,18 +36,18 @@ def directory(found: list[Block], tmp_path: Path) -> Path:
 
 
 def variables(org: Org, url: str) -> dict[str, str]:
-    return {
-        "KEEPTRUSTS_URL": url,
-        "CLIENT_ID": ids.encode("sa", org.runner.account.id),
-        "CLIENT_SECRET": org.runner.secret,
-        "ADMIN_TOKEN": org.admin.api.token or "",
-    }
+    account = (ids.encode("sa", org.runner.account.id), org.runner.secret)
+    return served(url, account) | {"ADMIN_TOKEN": org.admin.api.token or ""}
+
+
+def served(url: str, account: tuple[str, str]) -> dict[str, str]:
+    return {"KEEPTRUSTS_URL": url, "CLIENT_ID": account[0], "CLIENT_SECRET": account[1]}
 
 
 @contextmanager
-def working(directory: Path, org: Org, url: str) -> Iterator[None]:
+def working(directory: Path, given: dict[str, str]) -> Iterator[None]:
     process = subprocess.Popen(
-        [sys.executable, "my_runner.py"], cwd=directory, env=os.environ | variables(org, url)
+        [sys.executable, "my_runner.py"], cwd=directory, env=os.environ | given
     )
     try:
         yield
@@ -88,7 +88,7 @@ def test_a_wish_to_pause_is_acknowledged_and_the_next_attempt_goes_on(
     def state() -> str:
         return str(org.viewer.api.get(path).json()["state"])
 
-    with working(directory, org, live_url):
+    with working(directory, variables(org, live_url)):
         until(lambda: state() == "running")
         org.operator.api.post(f"{path}/pause")
         until(lambda: state() == "paused")
@@ -108,7 +108,7 @@ def test_work_stops_when_the_lease_is_lost(live_url: str, directory: Path) -> No
     lease = {"lease_ttl_seconds": 5, "heartbeat_interval_seconds": 1}
     session = factories.pending(org, on=factories.profile(org, **lease))
     path = f"/runners/sessions/{ids.encode('sess', session.id)}"
-    with working(directory, org, live_url):
+    with working(directory, variables(org, live_url)):
         until(lambda: org.viewer.api.get(path).json()["state"] == "running")
         forced = org.operator.api.post(f"{path}/cancel", {"force": True})
         assert forced.json()["state"] == "cancelled"

@@ -2,15 +2,17 @@
 
 It answers the routes a runner and its harness use in the contract's shapes: token, claim,
 heartbeat, checkpoint, events, artifacts, permissions, PATCH. It keeps one lease per session and
-fences by the epoch in the session token. Tests set `desired_state`, end leases, decide on grants,
-and let answers be lost.
+fences by the epoch in the session token; claims wait as long as they ask for. Tests set
+`desired_state`, end leases, decide on grants, drain the executor, and let answers be lost.
 """
 
 import base64
 import hashlib
 import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 DEADLINE = 30.0
+LOOK_SECONDS = 0.05
 CLIENT = ("client_runner", "s3cret-of/the+runner")
 
 
@@ -69,6 +72,10 @@ class Refusal(Exception):
         self.detail = detail
 
 
+class Gone(Exception):
+    """Nobody is there to be answered."""
+
+
 class Request:
     """A request as the routes below see it."""
 
@@ -79,6 +86,17 @@ class Request:
         self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.headers = handler.headers
         self.data = data
+        self._connection = handler.connection
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has closed the connection."""
+        try:
+            return not self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     @property
     def json(self) -> Any:
@@ -99,11 +117,18 @@ class ControlPlane:
         self.changed = threading.Condition(threading.RLock())
         self.requests: list[tuple[str, str]] = []
         self.claims: list[dict[str, Any]] = []
+        self.claimed_at: list[float] = []
         self.tokens_issued = 0
         self.grants_become = "active"
         self.refuse_result = False
         self.away = False
         self.leave_after: str | None = None
+        self.waiting = 0
+        self.cuts = 0
+        self.impatient = False
+        self.drained = False
+        self.retry_after = "0"
+        self.claims_for_those_who_left: FakeSession | None = None
         self._executor_tokens: set[str] = set()
         self._claimed: dict[str, list[dict[str, Any]]] = {}
         self._answers: dict[tuple[str, str], tuple[int, Any]] = {}
@@ -144,6 +169,7 @@ class ControlPlane:
         session = FakeSession(session_id, given, harness, **facts)
         with self.changed:
             self.sessions[session_id] = session
+            self.changed.notify_all()
         return session
 
     def wait_for(self, condition: Callable[[], Any], what: str = "the condition") -> None:
@@ -157,6 +183,20 @@ class ControlPlane:
     def answer_once(self, ending: str, status: int, **headers: str) -> None:
         """The next request whose path ends so is only answered with this status."""
         self._once[ending] = (status, {name.replace("_", "-"): v for name, v in headers.items()})
+
+    def drain(self, drained: bool, retry_after: str = "0") -> None:
+        with self.changed:
+            self.drained, self.retry_after = drained, retry_after
+            self.changed.notify_all()
+
+    def cut_waiting(self) -> None:
+        """As a proxy does it to connections on which nothing happens."""
+        with self.changed:
+            self.cuts += 1
+            self.changed.notify_all()
+
+    def wait_for_a_waiting_claim(self) -> None:
+        self.wait_for(lambda: self.waiting, "a claim that waits")
 
     def end_lease(self, session: FakeSession) -> None:
         """As the reaper does it."""
@@ -189,7 +229,13 @@ class ControlPlane:
                 status, headers = self._once.pop(ending)
                 body: Any = {"code": "unavailable", "status": status}
             else:
-                status, body = self._answer(request)
+                try:
+                    status, body = self._answer(request)
+                except Gone:
+                    handler.close_connection = True
+                    return
+            if status == 409 and body["code"] == "executor_draining":
+                headers["Retry-After"] = self.retry_after
             self.requests.append((request.method, request.path))
             if self.leave_after is not None and request.path.endswith(self.leave_after):
                 self.away = True
@@ -265,9 +311,13 @@ class ControlPlane:
     # Routes
 
     def _token(self, request: Request) -> tuple[int, Any]:
-        assert request.data == b"grant_type=client_credentials"
+        form = {name: values[0] for name, values in parse_qs(request.data.decode()).items()}
+        assert form["grant_type"] == "client_credentials"
         basic = request.headers.get("Authorization", "").removeprefix("Basic ")
-        given = tuple(unquote(part) for part in base64.b64decode(basic).decode().split(":", 1))
+        pair = base64.b64decode(basic).decode().partition(":")[::2]
+        given = tuple(unquote(part) for part in pair)
+        if not basic:
+            given = (form["client_id"], form["client_secret"])
         if given != CLIENT:
             return 401, {"error": "invalid_client", "error_description": "unknown client"}
         self.tokens_issued += 1
@@ -279,19 +329,54 @@ class ControlPlane:
         self._executor_tokens.clear()
 
     def _claim(self, request: Request) -> tuple[int, Any]:
+        body = request.json
+        known = {"claim_id", "max", "wait_seconds", "profiles", "labels", "executor"}
+        assert set(body) <= known
+        self.claims.append(body)
+        self.claimed_at.append(time.monotonic())
+        self.changed.notify_all()
+        if self.claims_for_those_who_left is not None:
+            # Claims of one id are worked on one after the other.
+            self.changed.wait_for(lambda: not self.waiting, DEADLINE)
+        items = self._take(request, body)
+        if items is None and body["wait_seconds"] and not self.impatient:
+            items = self._wait_for_work(request, body)
+        return (204, None) if items is None else (200, {"items": items})
+
+    def _take(self, request: Request, body: dict[str, Any]) -> list[dict[str, Any]] | None:
         if request.bearer not in self._executor_tokens:
             raise Refusal(401, "invalid_token")
-        body = request.json
-        assert set(body) <= {"claim_id", "max", "profiles", "labels", "executor"}
-        self.claims.append(body)
         if (again := self._claimed.get(body["claim_id"])) is not None:
-            return 200, {"items": again}
-        pending = [s for s in self.sessions.values() if s.state == "pending"][: body["max"]]
+            return again
+        if self.drained:
+            raise Refusal(409, "executor_draining", "no new sessions for this executor")
+        pending = [s for s in self.sessions.values() if s.state == "pending"]
         if not pending:
-            return 204, None
-        items = [self._lease(session) for session in pending]
+            return None
+        items = [self._lease(session) for session in pending[: body.get("max", 1)]]
         self._claimed[body["claim_id"]] = items
-        return 200, {"items": items}
+        return items
+
+    def _wait_for_work(self, request: Request, body: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Raises Gone when the client leaves meanwhile, or is cut off."""
+        ends, cuts = time.monotonic() + body["wait_seconds"], self.cuts
+        self.waiting += 1
+        self.changed.notify_all()
+        try:
+            while (items := self._take(request, body)) is None and time.monotonic() < ends:
+                self.changed.wait(LOOK_SECONDS)
+                self._require_presence(request, cuts)
+            return items
+        finally:
+            self.waiting -= 1
+            self.changed.notify_all()
+
+    def _require_presence(self, request: Request, cuts: int) -> None:
+        if request.left and self.claims_for_those_who_left is not None:
+            self.claims_for_those_who_left.state = "pending"
+            self._take(request, request.json)
+        if request.left or self.away or self.cuts > cuts:
+            raise Gone
 
     @staticmethod
     def _lease(session: FakeSession) -> dict[str, Any]:
@@ -396,14 +481,15 @@ class ControlPlane:
             **request.json,
         }
         session.grants.append(grant)
-        return 201, grant
+        return 201, {**grant, "desired_state": session.desired_state}
 
     def _use_grant(self, session: FakeSession, _: Request, wanted: str) -> tuple[int, Any]:
         grant = next(item for item in session.grants if item["id"] == wanted)
         if grant["state"] != "active" or grant["epoch"] != session.epoch:
             raise Refusal(409, "grant_not_usable", f"the grant is {grant['state']}")
         grant["uses"] += 1
-        return 200, {"id": wanted, "allowed": True, "uses": grant["uses"]}
+        answer = {"id": wanted, "allowed": True, "uses": grant["uses"]}
+        return 200, {**answer, "desired_state": session.desired_state}
 
     def _patch(self, session: FakeSession, request: Request) -> tuple[int, Any]:
         body = request.json

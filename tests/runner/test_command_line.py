@@ -50,6 +50,7 @@ def test_the_single_file_runs_without_the_checkout(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert "--client-secret-file" in said
+    assert "--wait-seconds" in said
 
 
 def test_the_single_file_executes_a_session(
@@ -107,6 +108,11 @@ def test_an_empty_secret_file_is_one_clear_line(secret: Path) -> None:
     ("more", "clue"),
     [
         (["--slots", "0"], "--slots: 0 is not between 1 and 50"),
+        (["--wait-seconds", "-1"], "--wait-seconds: -1 is not between 0 and 30"),
+        (["--wait-seconds", "31"], "--wait-seconds: 31 is not between 0 and 30"),
+        (["--wait-seconds", "nan"], "--wait-seconds: nan is not between 0 and 30"),
+        (["--wait-seconds", "inf"], "--wait-seconds: inf is not between 0 and 30"),
+        (["--wait-seconds", "2.5"], "--wait-seconds: 2.5 is not a whole number"),
         (["--poll-seconds", "nan"], "--poll-seconds: nan is not between 0.05 and 300"),
         (["--label", "no-value"], "--label: write it as KEY=VALUE, not 'no-value'"),
         (["--pass-env", "A=1"], "--pass-env: 'A=1' is not a variable's name"),
@@ -146,7 +152,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
 def test_an_idle_runner_says_that_it_is_ready_and_nothing_else(
     plane: ControlPlane, start_runner: StartRunner
 ) -> None:
-    runner = start_runner()
+    runner = start_runner("--wait-seconds", "1")
     plane.wait_for(lambda: len(plane.claims) > 2, "a few claims")
     runner.signal(signal.SIGTERM)
     assert runner.wait() == 0

@@ -164,6 +164,21 @@ def test_a_stopped_runner_hands_its_session_back_at_once(
     assert "lease.expired" not in kinds
 
 
+def test_a_runner_that_waits_for_work_takes_it_at_once_and_stops_at_once(house: House) -> None:
+    profile = house.profile("waits", "patient.py")
+    # One that polls would do nothing more after its first empty answer.
+    runner = house.start_runner("waits", profile, "--poll-seconds", "300")
+
+    for _ in range(3):
+        session = house.dispatch(profile, input={"seconds": 0})
+        house.wait_for_state(session, "completed")
+    runner.signal(signal.SIGTERM)
+
+    # Well before the claim that waits would have been answered.
+    assert runner.wait(15) == 0
+    assert said_by(runner)[-1]["event"] == "runner.stopped"
+
+
 def test_a_frozen_runner_can_write_nothing_when_it_wakes_up(
     house: House, profile: str, files: Path
 ) -> None:
