@@ -205,6 +205,8 @@ class Session:
                 return urlopen(request, timeout=30)  # noqa: S310 - the runner's own address
             except HTTPError as error:
                 failure, delay = _refusal(error), _next_delay(error, delay)
+                # Another executor may be at work: there is nobody to go on for.
+                self._terminated |= failure.code == "lease_lost"
                 passes = error.code >= 500 or error.code in (408, 429)
                 if not passes or time.monotonic() + delay > ends:
                     raise failure from None
