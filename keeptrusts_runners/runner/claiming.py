@@ -17,6 +17,7 @@ ANSWER_SECONDS = 15.0
 """What an answer may take besides the waiting that was asked for."""
 
 LAST_WORD_SECONDS = 5.0
+DRAINED_SECONDS = 30.0
 LONGEST_PAUSE = 300.0
 _NEVER = float("inf")
 _CUT_BY_A_PROXY = frozenset({408, 502, 504})
@@ -55,7 +56,7 @@ class Claiming:
         self._asked_wait = 0
         self._longest_pause = FIRST_DELAY
         self._ask_plainly = self._unsettled = False
-        self._away = False
+        self._away = self._drained = False
         self._asked_last = False
         self._over_at = _NEVER
 
@@ -185,7 +186,12 @@ class Claiming:
 
     def _refused(self, error: ApiError) -> None:
         """Wait out what may pass; a claim that is over is forgotten; the rest ends the runner."""
-        if error.may_pass:
+        if error.code == "executor_draining":
+            asked = DRAINED_SECONDS if error.retry_after is None else error.retry_after
+            pause = min(asked, LONGEST_PAUSE)
+            self._say_drained(error, pause)
+            self._pause(pause)
+        elif error.may_pass:
             if not (self._asked_wait and error.status in _CUT_BY_A_PROXY):
                 self._say_away(str(error))
             self._pause(error.retry_after or 0.0)
@@ -211,7 +217,35 @@ class Claiming:
             self._away = True
             self._report.say("runner.waiting", f"cannot claim now, trying on: {reason}")
 
+    def _say_drained(self, error: ApiError, pause: float) -> None:
+        self._say_answers_again()
+        if self._drained:
+            return
+        self._drained = True
+        reason = error.problem.get("reason")
+        executor = error.problem.get("executor_id", "{id}")
+        self._report.say(
+            "runner.draining",
+            f'runner "{self._options.name}" is drained{f" ({reason})" if reason else ""}: it is'
+            " given no new sessions, and those that it runs go on. To have it work again, POST"
+            f" /v1/runners/executors/{executor}/undrain: it asks every {pause:g} s. To retire it,"
+            " stop it when they have ended",
+            name=self._options.name,
+            executor_id=error.problem.get("executor_id"),
+            reason=reason,
+            retry_after_seconds=pause,
+        )
+
     def _say_back(self) -> None:
+        self._say_answers_again()
+        if self._drained:
+            self._drained = False
+            self._report.say(
+                "runner.back",
+                f'runner "{self._options.name}" is no longer drained: it gets sessions',
+            )
+
+    def _say_answers_again(self) -> None:
         if self._away:
             self._away = False
             self._report.say("runner.back", "the control plane answers again")

@@ -16,6 +16,7 @@ from tests import factories
 from tests.docs.blocks import ROOT, Block, executed, run, shell
 from tests.live import until
 from tests.people import Org
+from tests.runner.control_plane import CLIENT, control_plane
 
 MOST_LINES = 60
 PAGE = ROOT / "docs" / "write-a-runner.md"
@@ -115,3 +116,17 @@ def test_work_stops_when_the_lease_is_lost(live_url: str, directory: Path) -> No
         until(lambda: (directory / "stopped").exists())
     assert (directory / "stopped").read_text() == "lost"
     assert org.viewer.api.get(path).json()["state"] == "cancelled"
+
+
+def test_the_runner_waits_for_work_and_waits_out_a_drain(directory: Path) -> None:
+    (directory / "my_work.py").write_text("def work(session): return {'parts': 1}\n")
+    with control_plane() as plane, working(directory, served(plane.url, CLIENT)):
+        plane.wait_for_a_waiting_claim()
+        plane.drain(True)
+        plane.wait_for(lambda: len(plane.claims) > 3, "further claims while it is drained")
+        session = plane.dispatch(None)
+        assert session.state == "pending"
+        plane.drain(False)
+        plane.wait_for(lambda: session.state == "completed", "completion")
+    assert {claim["wait_seconds"] for claim in plane.claims} == {20}
+    assert session.endings == [{"state": "completed", "result": {"parts": 1}}]

@@ -66,10 +66,11 @@ class FakeSession:
 class Refusal(Exception):
     """Answered as a problem document."""
 
-    def __init__(self, status: int, code: str, detail: str = "") -> None:
+    def __init__(self, status: int, code: str, detail: str = "", **members: str) -> None:
         self.status = status
         self.code = code
         self.detail = detail
+        self.members = members
 
 
 class Gone(Exception):
@@ -277,6 +278,7 @@ class ControlPlane:
                 "status": refusal.status,
                 "code": refusal.code,
                 "detail": refusal.detail,
+                **refusal.members,
             }
         if key:
             self._answers[request.path, key] = answer
@@ -349,7 +351,8 @@ class ControlPlane:
         if (again := self._claimed.get(body["claim_id"])) is not None:
             return again
         if self.drained:
-            raise Refusal(409, "executor_draining", "no new sessions for this executor")
+            members = {"executor_id": "exec_1", "reason": "new disks"}
+            raise Refusal(409, "executor_draining", "it is handed nothing new", **members)
         pending = [s for s in self.sessions.values() if s.state == "pending"]
         if not pending:
             return None

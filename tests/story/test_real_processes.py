@@ -179,6 +179,34 @@ def test_a_runner_that_waits_for_work_takes_it_at_once_and_stops_at_once(house: 
     assert said_by(runner)[-1]["event"] == "runner.stopped"
 
 
+def test_an_evicted_runner_loses_what_it_runs_and_is_given_nothing_more(house: House) -> None:
+    profile = house.profile("evicts", "patient.py")
+    session = house.dispatch(profile, input={"seconds": 3})
+    evicted = house.start_runner("evicted", profile)
+    running = house.wait_for_state(session, "running")
+    (executor,) = [e for e in house.api.items("/v1/runners/executors") if e["name"] == "evicted"]
+
+    house.api.post(f"/v1/runners/executors/{executor['id']}/evict", {"reason": "Disk errors"})
+
+    told = {"session.lost", "runner.draining"}
+    eventually(
+        lambda: told <= {each["event"] for each in said_by(evicted)},
+        f"it says {told}",
+        instead=evicted.said,
+    )
+    assert set(processes_about(house.work_dir("evicted"))) == {evicted.pid}
+    (drained,) = [each for each in said_by(evicted) if each["event"] == "runner.draining"]
+    assert (drained["executor_id"], drained["reason"]) == (executor["id"], "Disk errors")
+    assert house.api.get(session)["state"] == "pending"
+    house.start_runner("heir", profile)
+    ended = house.wait_for_state(session, *FINAL)
+    assert (ended["state"], ended["lease_epoch"]) == ("completed", running["lease_epoch"] + 1)
+    assert not evicted.has_ended()
+    # A drained runner has no claim under way that it would have to see to.
+    evicted.signal(signal.SIGTERM)
+    assert evicted.wait(15) == 0
+
+
 def test_a_frozen_runner_can_write_nothing_when_it_wakes_up(
     house: House, profile: str, files: Path
 ) -> None:
