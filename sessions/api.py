@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -244,8 +245,12 @@ class SessionViewSet(ApiViewSet):
         return self.answer(HeartbeatOut.render(session))
 
     def _session_token(self, session: RunnerSession) -> str:
+        """Its times are those of the lease, which the database's clock has given it."""
         ttl = session.lease_ttl_seconds or 0
-        return tokens.issue_session(session.id, self.principal, session.lease_epoch, ttl)
+        extended_at = session.lease_expires_at and session.lease_expires_at - timedelta(seconds=ttl)
+        return tokens.issue_session(
+            session.id, self.principal, session.lease_epoch, ttl, extended_at
+        )
 
     @idempotent
     def checkpoint(self, request: Request, session_id: UUID) -> HttpResponse:

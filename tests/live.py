@@ -6,6 +6,8 @@ machines of tests.people, whose tokens are good there too.
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -16,13 +18,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from keeptrusts_runners import env, scratch
+from tests.people import Api
 
 START_SECONDS = 90
 STOP_SECONDS = 20
@@ -42,15 +47,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The ASGI application on a free port of the loopback, until the block is left.
+def serving(**more: str) -> Iterator[str]:
+    """The ASGI application on a free port of the loopback, until the block is left; `more` are
+    environment variables.
 
     The server inherits a socket that listens already: nobody can take the port in between, and
     the first request waits in its backlog instead of being tried again and again.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryFile() as log:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        process = _start(listening, log)
+        process = _start(listening, log, more)
         listening.close()
         try:
             _require_ready(url, log)
@@ -59,13 +65,15 @@ def serving() -> Iterator[str]:
             _stop(process)
 
 
-def _start(listening: socket.socket, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    listening: socket.socket, log: IO[bytes], more: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     descriptor = listening.fileno()
     command = [sys.executable, "-m", "uvicorn", "keeptrusts_runners.asgi:application"]
     return subprocess.Popen(
         [*command, "--fd", str(descriptor), "--no-access-log", "--timeout-graceful-shutdown", "5"],
         cwd=env.BASE_DIR,
-        env=environment(),
+        env=environment() | more,
         pass_fds=[descriptor],
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -101,3 +109,38 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not happen in time"
         _pause.wait(0.05)
+
+
+# --- its clients -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LiveAnswer:
+    """As much of a Django test response as tests ask for."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+class LiveApi(Api):
+    """A bearer's view of a server's /v1, over one kept connection; not for several threads."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        super().__init__(token)
+        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=START_SECONDS)
+
+    def request(
+        self, method: str, path: str, body: Any = None, raw: bytes | None = None, **headers: str
+    ) -> LiveAnswer:
+        sent = {"Content-Type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token is not None:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        self.connection.request(method, f"/v1{path}", data, sent)
+        answer = self.connection.getresponse()
+        return LiveAnswer(answer.status, answer.headers, answer.read())

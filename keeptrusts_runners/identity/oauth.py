@@ -319,12 +319,12 @@ def _by_refresh_token(form: dict[str, str]) -> HttpResponse:
 
 
 def _use_refresh_token(jti: UUID) -> UUID | None:
-    """The family of a token that is now used up. One that was used before has leaked: its whole
-    family ends, and this answers None."""
+    """The family of a token that is now used up; None where it is not in force. One that was used
+    before has leaked: its whole family ends."""
     known = RefreshToken.objects.select_for_update().filter(id=jti).first()
-    if known is None or known.revoked_at is not None:
-        return None
     now = clock.now()
+    if known is None or known.revoked_at is not None or known.expires_at <= now:
+        return None
     if known.used_at is not None:
         RefreshToken.objects.filter(family=known.family).update(revoked_at=now)
         return None
@@ -339,9 +339,12 @@ def _revoke(raw: str) -> None:
     except InvalidToken:
         return
     with organization_scope(claims.organization_id):
+        now = clock.now()
+        if claims.expires_at <= now:
+            return
         refresh = RefreshToken.objects.filter(id=claims.jti).first()
         if refresh is not None:
-            RefreshToken.objects.filter(family=refresh.family).update(revoked_at=clock.now())
+            RefreshToken.objects.filter(family=refresh.family).update(revoked_at=now)
             return
         RevokedToken.objects.get_or_create(
             id=claims.jti,

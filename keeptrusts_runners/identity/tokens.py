@@ -2,7 +2,8 @@
 
 A verified signature says who the bearer was when the token was issued; `resolve` says who it is
 now. A disabled user, a removed membership, a revoked service account or a revoked token loses
-access on the next request.
+access on the next request. When a token begins and ends is the database's to say as well: it is
+stamped with that clock and judged by it, so that no process's own clock lets anybody in or out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import Token
 
-from keeptrusts_runners import ids
+from keeptrusts_runners import clock, ids
 from keeptrusts_runners.clock import DatabaseNow
 from keeptrusts_runners.errors import InvalidToken
 from keeptrusts_runners.identity.models import RefreshToken as RefreshTokenRow
@@ -31,6 +32,7 @@ from keeptrusts_runners.identity.scopes import ROLE_SCOPES, SESSION_TOKEN_SCOPES
 from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.keys import SigningKey, load_or_create
 
+# For a clock that is set back a little, as when another database takes over.
 CLOCK_LEEWAY = timedelta(seconds=5)
 _CONF: dict[str, Any] = settings.SIMPLE_JWT
 ACCESS_LIFETIME: timedelta = _CONF["ACCESS_TOKEN_LIFETIME"]
@@ -43,17 +45,22 @@ def signing_key() -> SigningKey:
 
 
 class KeyedBackend(TokenBackend):
-    """simplejwt's backend, with the `kid` that it does not write."""
+    """simplejwt's backend, with the `kid` that it does not write, and without the times, which
+    it would judge by this process's clock."""
 
     def __init__(self) -> None:
-        super().__init__(
-            _CONF["ALGORITHM"], None, "", _CONF["AUDIENCE"], _CONF["ISSUER"], None, CLOCK_LEEWAY
-        )
+        super().__init__(_CONF["ALGORITHM"], None, "", _CONF["AUDIENCE"], _CONF["ISSUER"])
         self.key = signing_key()
 
-    @property
-    def prepared_verifying_key(self) -> Any:
-        return self.key.private.public_key()
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            self.key.private.public_key(),
+            algorithms=[self.algorithm],
+            audience=self.audience,
+            issuer=self.issuer,
+            options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+        )
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = {**payload, "aud": self.audience, "iss": self.issuer}
@@ -72,8 +79,11 @@ class _Token(Token):
 
     def verify(self) -> None:
         super().verify()
-        if "iat" not in self.payload or "sub" not in self.payload or "org" not in self.payload:
+        if "sub" not in self.payload or "org" not in self.payload:
             raise TokenError("Token lacks a claim")
+
+    def check_exp(self, *_: Any, **__: Any) -> None:
+        """Left to `resolve`, which asks the database."""
 
 
 class AccessToken(_Token):
@@ -107,6 +117,7 @@ class Claims:
     organization_id: UUID
     scopes: frozenset[str]
     jti: UUID
+    begins_at: datetime
     expires_at: datetime
     account: str
     lease_epoch: int | None = None
@@ -115,31 +126,42 @@ class Claims:
 _PREFIX_OF_KIND = {"user": "user", "service_account": "sa", "session": "sess"}
 
 
-def _stamp(token: Token, kind: str, subject: UUID, organization_id: UUID) -> None:
+def _stamp(
+    token: Token, kind: str, subject: UUID, organization_id: UUID, issued_at: datetime
+) -> None:
     token["sub"] = ids.encode(_PREFIX_OF_KIND[kind], subject)
     token["org"] = ids.encode("org", organization_id)
     token["principal_type"] = kind
+    token.set_iat(at_time=issued_at)
+    token.set_exp(from_time=issued_at)
 
 
 def issue_access(
     kind: PrincipalKind, subject: UUID, organization_id: UUID, scopes: frozenset[Scope]
 ) -> str:
     token = AccessToken()
-    _stamp(token, kind.value, subject, organization_id)
+    _stamp(token, kind.value, subject, organization_id, clock.now())
     token["scope"] = " ".join(sorted(scopes))
     return str(token)
 
 
 def issue_session(
-    session_id: UUID, claimed_by: Principal, lease_epoch: int, lease_ttl_seconds: int
+    session_id: UUID,
+    claimed_by: Principal,
+    lease_epoch: int,
+    lease_ttl_seconds: int,
+    extended_at: datetime | None = None,
 ) -> str:
-    """The token of one lease: life max(15 min, 2 × lease); renewing it costs no database."""
+    """The token of one lease: life max(15 min, 2 × lease), from when the lease was last extended.
+    Renewing it with that said costs no database; without it, it is now."""
+    issued_at = extended_at or clock.now()
     token = SessionToken()
-    _stamp(token, "session", session_id, claimed_by.organization_id)
+    _stamp(token, "session", session_id, claimed_by.organization_id, issued_at)
     token["scope"] = " ".join(sorted(SESSION_TOKEN_SCOPES))
     token["lease_epoch"] = lease_epoch
     token["azp"] = claimed_by.account
-    token.set_exp(lifetime=max(timedelta(minutes=15), timedelta(seconds=2 * lease_ttl_seconds)))
+    lifetime = max(timedelta(minutes=15), timedelta(seconds=2 * lease_ttl_seconds))
+    token.set_exp(from_time=issued_at, lifetime=lifetime)
     return str(token)
 
 
@@ -148,19 +170,31 @@ def issue_refresh(
 ) -> tuple[str, UUID, datetime]:
     """The token, its id and its end. It holds the scopes that a renewal may have at most."""
     token = RefreshToken()
-    _stamp(token, "user", user_id, organization_id)
+    _stamp(token, "user", user_id, organization_id, clock.now())
     token["scope"] = " ".join(sorted(scopes))
     return str(token), UUID(hex=token["jti"]), datetime.fromtimestamp(token["exp"], UTC)
 
 
+_UNREADABLE = (
+    TokenError,
+    jwt.PyJWTError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,  # of an instant that no calendar has
+)
+
+
 def verify(raw: str, kinds: tuple[type[_Token], ...] = (AccessToken, SessionToken)) -> Claims:
-    """The claims of a token of ours that is in force. Raises InvalidToken; touches no database."""
+    """The claims of a token of ours, whether or not it is in force; that is for `resolve` to say.
+    Raises InvalidToken; touches no database."""
     try:
         unverified = jwt.decode(raw, options={"verify_signature": False})
         kind = {cls.token_type: cls for cls in kinds}[unverified["token_type"]]
         payload = kind(raw).payload  # type: ignore[arg-type]  # simplejwt: str is what it takes
         return _claims(payload)
-    except (TokenError, jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise InvalidToken from error
 
 
@@ -173,6 +207,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
         organization_id=ids.decode("org", payload["org"]),
         scopes=frozenset(payload["scope"].split()),
         jti=UUID(hex=payload["jti"]),
+        begins_at=datetime.fromtimestamp(max(payload["iat"], payload.get("nbf", 0)), UTC),
         expires_at=datetime.fromtimestamp(payload["exp"], UTC),
         account=payload["azp"] if is_session else payload["sub"],
         lease_epoch=int(payload["lease_epoch"]) if is_session else None,
@@ -180,23 +215,24 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
 
 
 # Both end in the same three columns; the primary keys and identity_membership_once serve them.
-# No token is revoked under a jti of NULL.
 _USER_NOW = """
 SELECT m.role, u.email, NULL::uuid
   FROM identity_membership m JOIN identity_user u ON u.id = m.user_id
  WHERE m.user_id = %(subject)s AND u.is_active
-   AND NOT EXISTS (SELECT 1 FROM identity_revoked_token r WHERE r.id = %(jti)s)
 """
 _SERVICE_ACCOUNT_NOW = """
 SELECT a.role, a.name, a.owner_id
   FROM identity_service_account a
  WHERE a.id = %(subject)s AND a.revoked_at IS NULL
+"""
+_IN_FORCE = """
+   AND clock_timestamp() >= %(begins_at)s AND clock_timestamp() < %(expires_at)s
    AND NOT EXISTS (SELECT 1 FROM identity_revoked_token r WHERE r.id = %(jti)s)
 """
 
 
 def principal_of(
-    account: str, organization_id: UUID, *, jti: UUID | None = None
+    account: str, organization_id: UUID, *, by_token: Claims | None = None
 ) -> Principal | None:
     """Who this user or service account is now, with all that its role allows: for what goes on
     after its request is over. None when it has no access any more, or not by this token. Call
@@ -204,9 +240,11 @@ def principal_of(
     kind = PrincipalKind.USER if account.startswith("user_") else PrincipalKind.SERVICE_ACCOUNT
     is_user = kind is PrincipalKind.USER
     account_id = ids.decode(_PREFIX_OF_KIND[kind.value], account)
+    statement, given = _USER_NOW if is_user else _SERVICE_ACCOUNT_NOW, {"subject": account_id}
+    if by_token is not None:
+        statement, given = statement + _IN_FORCE, given | _terms(by_token)
     with connection.cursor() as cursor:
-        statement = _USER_NOW if is_user else _SERVICE_ACCOUNT_NOW
-        cursor.execute(statement, {"subject": account_id, "jti": jti})
+        cursor.execute(statement, given)
         row = cursor.fetchone()
     if row is None:
         return None
@@ -217,9 +255,18 @@ def principal_of(
     )  # fmt: skip
 
 
+def _terms(claims: Claims) -> dict[str, Any]:
+    return {
+        "jti": claims.jti,
+        "begins_at": claims.begins_at - CLOCK_LEEWAY,
+        "expires_at": claims.expires_at,
+    }
+
+
 def resolve(claims: Claims) -> Principal:
-    """Who the bearer is now. Call within the organization's scope. Raises InvalidToken."""
-    account = principal_of(claims.account, claims.organization_id, jti=claims.jti)
+    """Who the bearer is now, if the token is in force. Call within the organization's scope.
+    Raises InvalidToken."""
+    account = principal_of(claims.account, claims.organization_id, by_token=claims)
     if account is None:
         raise InvalidToken
     is_session = claims.kind is PrincipalKind.SESSION
