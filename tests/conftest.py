@@ -14,6 +14,8 @@ from pytest_django import DjangoDbBlocker
 from sessions import brake
 from tests.database import databases
 
+pytest_plugins = ["tests.recording"]
+
 # How fast this machine is now says nothing about the code.
 hypothesis.settings.register_profile(
     "product", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

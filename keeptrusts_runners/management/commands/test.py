@@ -1,4 +1,4 @@
-"""`test [--nightly] [pytest arguments]`: the whole run, or what pytest's arguments name."""
+"""`test [--nightly] [pytest arguments]`: every test of a run, the long proofs, or what is named."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from django.core.management.base import BaseCommand
 from keeptrusts_runners.env import BASE_DIR
 
 WORKERS = "2"
+# A long proof keeps the machine busy by itself; two at once would tell less about either.
+NIGHTLY_WORKERS = "1"
 _CHOOSE_WORKERS = ("-n", "--numprocesses", "--dist", "--pdb", "-s", "--capture=no", "--co")
 
 
 class Command(BaseCommand):
-    help = "Runs the tests on a PostgreSQL of their own; arguments are pytest's."
+    help = (
+        "Runs the tests on a PostgreSQL of their own. With --nightly the long proofs alone, "
+        "with --scale X as well X times as long as they are; --record keeps the results for "
+        "docs/proofs.md. All other arguments are pytest's."
+    )
     requires_system_checks: list[str] = []
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -35,10 +41,12 @@ class Command(BaseCommand):
 
 
 def pytest_arguments(given: list[str]) -> list[str]:
-    """pytest's arguments: two workers and no long proofs unless the given ones say otherwise."""
+    """pytest's arguments: two workers and no long proofs, or with `--nightly` nothing else, unless
+    the given ones say otherwise."""
+    nightly = "--nightly" in given
     arguments = [argument for argument in given if argument != "--nightly"]
-    if len(arguments) == len(given) and not any(a.startswith("-m") for a in arguments):
-        arguments = ["-m", "not nightly", *arguments]
+    if not any(argument.startswith("-m") for argument in arguments):
+        arguments = ["-m", "nightly" if nightly else "not nightly", *arguments]
     if not any(argument.startswith(_CHOOSE_WORKERS) for argument in arguments):
-        arguments = ["-n", WORKERS, *arguments]
+        arguments = ["-n", NIGHTLY_WORKERS if nightly else WORKERS, *arguments]
     return arguments

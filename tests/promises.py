@@ -1,0 +1,151 @@
+"""What the product promises, as sentences that a test can hold.
+
+Areas are chapters of the contract. A promise that nothing holds yet is in NOT_YET with why; a
+promise with neither a test nor a place there fails tests/docs/test_proofs.py.
+"""
+
+from __future__ import annotations
+
+_AREAS: dict[str, dict[str, str]] = {
+    "Ownership (contract §5, README)": {
+        "claim.one-winner": "Of claims of one session at the same time exactly one wins.",
+        "claim.no-double": "No session is handed out twice, however many claim and fail at once.",
+        "claim.epoch-plus-one": "Each claim adds one to the lease epoch, which equals the claims.",
+        "claim.order": "The next session is the most urgent, then the oldest.",
+        "claim.honours": "A claim honours start times, labels, profiles, pauses and recalls.",
+        "claim.id-repeats": "A claim repeated with its `claim_id` answers the same leases.",
+        "claim.waits": "A waiting claim is answered with what is dispatched meanwhile.",
+        "claim.lost-signal": "A lost wake-up costs a waiting claim two seconds at most.",
+        "claim.at-rest": "A waiting executor holds no thread and no database connection.",
+        "fence.every-write": "Every execution write is refused once its epoch is over.",
+        "fence.frozen-runner": "A runner frozen past its lease can write nothing when it wakes.",
+        "fence.epoch-not-clock": "The fence compares epochs and never clocks.",
+        "fence.holder-only": "A runner writes to no session but those whose lease it holds.",
+        "fence.session-token": "A session token reaches its own session under its own epoch.",
+        "fence.stale-on-record": "Refused stale writes go on record.",
+        "fence.desired-state": "Every answer to an executor says what the session is to become.",
+    },
+    "Lifecycle (contract §5)": {
+        "life.table": "Every change is an edge of the one table; nothing else is possible.",
+        "life.fold": "The present state is the fold of the recorded transitions.",
+        "life.final": "Final is final.",
+        "life.lease-states": "A lease is live exactly while dispatched, running or cancelling.",
+        "life.model": "Any sequence of requests leads where the model of the contract leads.",
+        "life.outcome-once": "An ending is recorded once per epoch; its repeat is the same answer.",
+        "life.cancel-wins": "After an acknowledged cancel no outcome is `completed`.",
+        "life.cancel-ladder": "A cancel is requested, acknowledged or forced, and always ends.",
+        "life.pause-resume": "A pause hands over a checkpoint; a resume costs no attempt.",
+        "life.checkpoints": "Checkpoints are numbered without gaps and handed to the next attempt.",
+        "life.attempts": "A failure or lost lease is tried again while attempts remain.",
+        "life.at-most-once": "What may happen at most once is never tried again once begun.",
+        "life.disposition": "A person decides about a lost session, once and on record.",
+        "life.retry-of": "A retry is a new session; the old one stays as it ended.",
+        "life.pinned": "What runs is the harness revision that was pinned at dispatch.",
+        "life.bulk": "Bulk actions work on a frozen filter and account for every session.",
+        "life.executors": "Executors are listed, drained and evicted.",
+    },
+    "Nothing stays stuck (contract §5)": {
+        "stuck.every-state-ends": "Time alone ends every open state.",
+        "stuck.deadlines": "Every open session has a live lease or a deadline to come.",
+        "stuck.nothing-overdue": "One settled pass leaves nothing overdue, also after crashes.",
+        "stuck.live-not-reaped": "An acknowledged heartbeat in time is never reaped for silence.",
+        "stuck.two-loops": "Maintenance loops at the same time do nothing twice.",
+        "stuck.frozen-loop": "A frozen maintenance loop holds up no other.",
+        "stuck.poison": "A session that cannot be settled holds up no other.",
+        "stuck.brake": "A brake holds back mass expiry, for one lease at most.",
+        "stuck.metric": "How many are overdue is a metric that reads zero.",
+        "limit.held": "A profile never runs more than its limit.",
+        "limit.no-leak": "A limit cannot leak: it is counted from live leases.",
+        "limit.by-key": "A concurrency key never runs more than its limit.",
+        "explain.why": "Why a session waits, and who holds what it waits for, can be asked.",
+    },
+    "Crashes and clocks (contract §5, §2)": {
+        "crash.acknowledged": "What was acknowledged is there after kill -9 of any process.",
+        "crash.all-or-nothing": "What was not acknowledged is there whole or not at all.",
+        "crash.retry-once": "A request sent again with its key has one effect.",
+        "crash.ledger-whole": "After any crash sequences are gapless and chains verify.",
+        "crash.503": "Without its database the server answers 503 with Retry-After, never 500.",
+        "crash.back": "After a crash the next claim succeeds within five seconds.",
+        "crash.runner": "A killed runner's session goes on from its checkpoint.",
+        "crash.kept-alive": "What serves and maintains is started again when it dies.",
+        "repeat.same": "Duplicate, late and reordered requests end as if sent once.",
+        "clock.database": "No decision depends on the clock of a process.",
+    },
+    "API (contract §2)": {
+        "api.idempotency-key": "The same key and body give the same answer and one effect.",
+        "api.bad-input": "Hostile input is refused with a 4xx that names it; nothing is stored.",
+        "api.no-500": "Nothing that a client sends is answered with a 500.",
+        "api.not-yours": "Another organization's object answers like an unknown one.",
+        "api.pages": "Lists are stable while rows are inserted, and cost the same anywhere.",
+        "api.etag": "A write against an older version changes nothing.",
+        "api.published": "Routes, table and published document are the same.",
+        "api.problems": "Every refusal is a problem document with a page.",
+    },
+    "Access (contract §4)": {
+        "access.table": "Every route is open to exactly those whom the table names.",
+        "access.bad-tokens": "No forged, expired, foreign or revoked token opens anything.",
+        "access.next-request": "Revoked access ends with the next request.",
+        "access.tenancy": "Row-level security shows no row of another organization.",
+        "access.composite-keys": "No row can refer to another organization's.",
+        "access.roles": "No role is a superuser or passes over row-level security.",
+        "access.mass-assignment": "A write changes its own columns and no others.",
+        "access.cookies": "The API takes no cookies; a form without its token does nothing.",
+        "access.staff-audited": "Views of staff across organizations are audited.",
+    },
+    "Grants (contract §9)": {
+        "grant.no-late-use": "No use stands after a grant's end.",
+        "grant.ends-with-lease": "Grants end in the transaction that ends the lease.",
+        "grant.clock": "Past its end a grant allows nothing, whether or not it was swept.",
+        "grant.four-eyes": "Nobody approves what they asked for, dispatched or answer for.",
+        "grant.narrow": "Approvers narrow and never widen.",
+        "grant.single-use": "A grant for a single use is used once.",
+        "grant.recorded": "Every request, decision, use, refusal and end is recorded.",
+    },
+    "Evidence (contract §6, §7)": {
+        "ledger.same-transaction": "Nothing changes without its record, in one transaction.",
+        "ledger.append-only": "No role that runs, and no owner, changes or deletes a record.",
+        "ledger.gapless": "Writers at the same time leave no gap in a ledger.",
+        "ledger.client-id": "An event repeated with its `client_id` is recorded once.",
+        "evidence.tampering": "Every kind of tampering is found and the record named.",
+        "evidence.offline": "A bundle verifies offline with one file and Python alone.",
+        "evidence.hostile": "No hostile bundle verifies, or does more than fail.",
+        "evidence.format": "The format is a page with vectors that both sides give.",
+        "evidence.anchored": "Checkpoints outside the database prove a bundle the newest.",
+        "artifact.whole": "An artifact is visible only when whole, and inert when fetched.",
+    },
+    "Running it (contract §10)": {
+        "run.road": "One session goes from dispatch to verified evidence on a new machine.",
+        "run.documents": "Commands in the documents work as they stand.",
+        "run.stop": "Stopping ends every process, whatever clients are doing.",
+        "run.settings": "A wrong setting is refused in one line that names it.",
+        "run.runner": "The reference runner loses nothing to lost answers and outages.",
+    },
+    "The tests themselves": {
+        "tests.controls": "Defects put in on purpose are found by the tests that should.",
+    },
+}
+
+AREAS: dict[str, tuple[str, ...]] = {area: tuple(held) for area, held in _AREAS.items()}
+PROMISES: dict[str, str] = {key: text for held in _AREAS.values() for key, text in held.items()}
+
+NOT_YET: dict[str, str] = {
+    "claim.at-rest": "measured while designing, not by a test",
+    "fence.stale-on-record": "there is no audit log",
+    "life.bulk": "not built",
+    "life.executors": "not built",
+    "stuck.brake": "not built",
+    "stuck.metric": "there are no metrics",
+    "limit.by-key": "not built",
+    "access.staff-audited": "there is no audit log",
+    "evidence.anchored": "there is no log of the organization",
+}
+
+# Defects of the product that these tests met: when, what, and the test that holds it since.
+FOUND: tuple[tuple[str, str, str], ...] = (
+    (
+        "2026-11-25",
+        "A server whose own clock was off refused good tokens, took those that were over, and "
+        "signed browsers out.",
+        "tests/faults/test_clocks.py::test_a_token_is_good_at_every_server_until_its_end",
+    ),
+)
