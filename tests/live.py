@@ -55,6 +55,9 @@ def serving(**more: str) -> Iterator[str]:
     the first request waits in its backlog instead of being tried again and again.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryFile() as log:
+        # Inherited by connections: uvicorn takes any descriptor for a Unix socket, and an answer's
+        # body would wait 40 ms for the acknowledgement of its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         process = _start(listening, log, more)
         listening.close()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from grants import access, ledger
+from keeptrusts_runners import clock
+from keeptrusts_runners.errors import LeaseLost
+from keeptrusts_runners.identity.principal import Principal
 from sessions import claims, lifecycle, outcomes, transitions
 from sessions.models import RunnerSession
 from sessions.states import State
+from sessions.transitions import Step
 from tests.sessions.test_walks import Walk
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -24,6 +30,36 @@ def _no_fence(patch: pytest.MonkeyPatch) -> None:
 
 def _no_epoch_in_the_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claims, "epoch_of", lambda *_: None)
+
+
+def _a_clock_for_a_fence(patch: pytest.MonkeyPatch) -> None:
+    def guard(session: RunnerSession, *, by: Principal, named_epoch: int | None) -> None:
+        by.require_session(session.id)
+        if session.lease_expires_at is None or session.lease_expires_at <= clock.now():
+            raise LeaseLost(current_state=session.state, lease_epoch=session.lease_epoch)
+
+    patch.setattr(claims, "require_lease", guard)
+
+
+def _no_epoch_on_finish(patch: pytest.MonkeyPatch) -> None:
+    end = outcomes.end
+
+    def unfenced(session_id: UUID, *what: Any, by: Principal, **how: Any) -> RunnerSession:
+        epoch = transitions.lock(session_id, by=by).lease_epoch
+        return end(session_id, *what, by=replace(by, lease_epoch=epoch), **how)
+
+    patch.setattr(outcomes, "end", unfenced)
+
+
+def _epoch_not_bumped(patch: pytest.MonkeyPatch) -> None:
+    step = claims._claim_step
+
+    def same_epoch(session: RunnerSession, *more: Any) -> Step:
+        claimed = step(session, *more)
+        claimed.changes = {**claimed.changes, "lease_epoch": max(1, session.lease_epoch)}
+        return claimed
+
+    patch.setattr(claims, "_claim_step", same_epoch)
 
 
 def _failures_not_counted(patch: pytest.MonkeyPatch) -> None:
@@ -69,11 +105,15 @@ def _links_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger, "_chained", loose)
 
 
+@pytest.mark.proves("tests.controls")
 @pytest.mark.parametrize(
     "defect",
     [
         _no_fence,
         _no_epoch_in_the_fence,
+        _a_clock_for_a_fence,
+        _no_epoch_on_finish,
+        _epoch_not_bumped,
         _failures_not_counted,
         _at_most_once_forgotten,
         _pause_forgotten_at_the_claim,
@@ -84,7 +124,7 @@ def _links_forgotten(patch: pytest.MonkeyPatch) -> None:
 )
 def test_a_walk_finds_this_defect(monkeypatch: pytest.MonkeyPatch, defect: Patch) -> None:
     defect(monkeypatch)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError) as found:
         run_state_machine_as_test(
             Walk,
             settings=settings(
@@ -97,3 +137,4 @@ def test_a_walk_finds_this_defect(monkeypatch: pytest.MonkeyPatch, defect: Patch
                 report_multiple_bugs=False,
             ),
         )
+    assert "internal_error" not in str(found.value), "the defect itself is broken"

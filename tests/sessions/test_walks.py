@@ -1,18 +1,27 @@
 """Random walks: sequences of verbs that nobody thought of, against a small model of the contract.
 
-Each step is asked for at the API's door; the model says what must come of it, and the invariants
-are held against the rows. A failure prints the steps that lead to it, made as few as possible.
+Each step is asked for at the API's door, in this process or over HTTP; the model says what must
+come of it, and the invariants are held against the rows. A failure prints the steps that lead to
+it, made as few as possible.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from grants.models import PermissionGrant
 from keeptrusts_runners import ids
@@ -22,7 +31,9 @@ from sessions.models import RunnerSession
 from sessions.states import EXECUTING, FINAL, LEASED, State, Verb
 from tests import factories
 from tests.factories import path
+from tests.live import LiveApi
 from tests.people import Api, Org
+from tests.recording import Figures
 from tests.sessions import records, roads
 
 MAX_ATTEMPTS = 4
@@ -52,23 +63,41 @@ _ANYTHING = sorted({verb for verbs in _WORTH_ASKING.values() for verb in verbs} 
 
 
 class Walk(RuleBasedStateMachine):
-    """Session after session. The model: its state, what is desired, its epoch, its failures."""
+    """Session after session. The model: its state, what is desired, its epoch, its failures.
+
+    `door` makes a bearer's view of the API; `steps` counts those of all walks.
+    """
+
+    door: Callable[[str | None], Api] = Api
+    steps = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.org, self.profile = stage()
+        self.operator, self.runner, self.viewer = (
+            self.door(who.api.token)
+            for who in (self.org.operator, self.org.runner, self.org.viewer)
+        )
         self.session: RunnerSession | None = None
+        self.number = 0
 
     @initialize(once=st.booleans())
     def begin(self, once: bool) -> None:
         self.dispatch(once)
 
-    @rule(wild=st.integers(0, 4), choice=st.integers(0, 10_000), flag=st.booleans())
-    def step(self, wild: int, choice: int, flag: bool) -> None:
-        """`flag` is each verb's own: a stale epoch, a failure to be tried again, force."""
-        verbs = _ANYTHING if wild == 4 else _WORTH_ASKING[self.state]
-        verb = verbs[choice % len(verbs)]
+    @rule(choice=st.integers(0, 10_000))
+    def step(self, choice: int) -> None:
+        """`flag` is each verb's own: a stale epoch, a failure to be tried again, force.
+
+        What is drawn is often the same for a whole walk, which would ask for the same all along;
+        mixed with the step's number it is not.
+        """
+        self.number += 1
+        dice = Random(f"{choice} {self.number}")
+        verbs = _ANYTHING if dice.random() < 0.2 else _WORTH_ASKING[self.state]
+        verb, flag = dice.choice(verbs), dice.random() < 0.5
         note(f"{self.state} → {verb} {flag}")
+        Walk.steps += 1
         getattr(self, verb)(flag)
 
     def dispatch(self, once: bool) -> None:
@@ -79,7 +108,7 @@ class Walk(RuleBasedStateMachine):
             "task_id": "walk",
             "side_effects": "at_most_once" if once else "idempotent",
         }
-        made = self.org.operator.api.post("/runners/sessions", body).json()
+        made = self.operator.post("/runners/sessions", body).json()
         with self.org.scope():
             self.session = RunnerSession.objects.get(id=ids.decode("sess", made["id"]))
         self.once, self.started = once, False
@@ -108,9 +137,14 @@ class Walk(RuleBasedStateMachine):
     def leased(self) -> bool:
         return self.state in LEASED
 
-    def token(self, epoch: int) -> Api:
-        """Of the epoch, or of the last one where it never came to be."""
-        return self.tokens.get(epoch) or factories.session_api(self.org, self.session)
+    def token(self, stale: bool = False) -> Api:
+        """Of the present or last epoch, or of the one before."""
+        found = self.tokens.get(self.epoch - self.is_stale(stale))
+        return found or self.door(factories.session_api(self.org, self.session).token)
+
+    def is_stale(self, wished: bool) -> bool:
+        """A stale epoch there is from the second one on."""
+        return wished and self.epoch > 1
 
     def again(self, otherwise: State) -> State:
         """Where a failed or lost attempt leads."""
@@ -125,60 +159,60 @@ class Walk(RuleBasedStateMachine):
 
     def claim(self, flag: bool) -> None:
         roads.overdue(self.org, self.session, "not_before")
-        answer = self.org.runner.api.post(path(self.session, "claim"))
+        answer = self.runner.post(path(self.session, "claim"))
         free = self.state is State.PENDING
         if self.answered(answer, Verb.CLAIM, State.DISPATCHED if free else None):
             self.epoch += 1
             assert answer.json()["lease_epoch"] == self.epoch
             handed = answer.json()["checkpoint"]
             assert (handed or {"number": 0})["number"] == self.checkpoints
-            self.tokens[self.epoch] = Api(answer.json()["session_token"])
+            self.tokens[self.epoch] = self.door(answer.json()["session_token"])
 
     def heartbeat(self, stale: bool) -> None:
-        current = not (stale and self.epoch > 1)
-        answer = self.token(self.epoch if current else self.epoch - 1).post(
-            path(self.session, "heartbeat")
-        )
+        answer = self.token(stale).post(path(self.session, "heartbeat"))
         expected = None
-        if self.leased and current:
+        if self.leased and not self.is_stale(stale):
             expected = State.RUNNING if self.state in EXECUTING else self.state
         if self.answered(answer, Verb.HEARTBEAT, expected):
             self.started = self.started or self.state is State.RUNNING
             assert answer.json()["desired_state"] == self.desired
 
     def record(self, stale: bool) -> None:
-        current = not (stale and self.epoch > 1)
-        token = self.token(self.epoch if current else self.epoch - 1)
         batch = {"events": [{"kind": "log"}, {"kind": "warning"}]}
-        answer = token.post(path(self.session, "events"), batch)
-        assert answer.status_code == (200 if self.leased and current else 409)
+        answer = self.token(stale).post(path(self.session, "events"), batch)
+        taken = self.leased and not self.is_stale(stale)
+        assert answer.status_code == (200 if taken else 409)
 
-    def checkpoint(self, flag: bool) -> None:
-        answer = self.token(self.epoch).post(path(self.session, "checkpoint"), {"data": {}})
-        expected = self.state if self.leased else None
+    def checkpoint(self, stale: bool) -> None:
+        answer = self.token(stale).post(path(self.session, "checkpoint"), {"data": {}})
+        expected = self.state if self.leased and not self.is_stale(stale) else None
         if self.answered(answer, Verb.CHECKPOINT, expected):
             self.checkpoints += 1
             assert answer.json()["number"] == self.checkpoints
 
-    def acknowledge(self, flag: bool) -> None:
+    def acknowledge(self, stale: bool) -> None:
         wished = self.desired if self.desired != "running" else "paused"
         before = self.state
-        answer = self.token(self.epoch).patch(path(self.session), {"state": wished})
-        if not self.leased:
+        answer = self.token(stale).patch(path(self.session), {"state": wished})
+        if not self.leased and not self.is_stale(stale):
             # Acknowledging again what this epoch has come to is answered; anything else refused.
             assert answer.status_code == 409 or answer.json()["state"] == before == wished
             return
-        expected = State(wished) if self.desired == wished else None
-        self.answered(answer, Verb.ACKNOWLEDGE, expected)
+        taken = self.desired == wished and not self.is_stale(stale)
+        self.answered(answer, Verb.ACKNOWLEDGE, State(wished) if taken else None)
 
-    def complete(self, flag: bool) -> None:
-        self.end(Verb.COMPLETE, {"state": "completed", "result": {"epoch": self.epoch}})
+    def complete(self, stale: bool) -> None:
+        body = {"state": "completed", "result": {"epoch": self.epoch}}
+        if self.is_stale(stale):
+            self.answered(self.token(stale).patch(path(self.session), body), Verb.COMPLETE, None)
+        else:
+            self.end(Verb.COMPLETE, body)
 
     def fail(self, retryable: bool) -> None:
         self.end(Verb.FAIL, {"state": "failed", "retryable": retryable})
 
     def end(self, verb: Verb, body: dict[str, Any]) -> None:
-        token, leased = self.token(self.epoch), self.leased
+        token, leased = self.token(), self.leased
         answer = token.patch(path(self.session), body)
         if not leased:
             # The same ending again is answered, another one or none is refused; nothing moves.
@@ -197,7 +231,7 @@ class Walk(RuleBasedStateMachine):
     # --- verbs of operators --------------------------------------------------------------
 
     def pause(self, flag: bool) -> None:
-        answer = self.org.operator.api.post(path(self.session, "pause"))
+        answer = self.operator.post(path(self.session, "pause"))
         expected = None
         if self.state is State.PENDING:
             expected = State.PAUSED
@@ -207,7 +241,7 @@ class Walk(RuleBasedStateMachine):
             self.desired = "paused"
 
     def resume(self, flag: bool) -> None:
-        answer = self.org.operator.api.post(path(self.session, "resume"))
+        answer = self.operator.post(path(self.session, "resume"))
         expected = None
         if self.state is State.PAUSED:
             expected = State.PENDING
@@ -217,7 +251,7 @@ class Walk(RuleBasedStateMachine):
             self.desired = "running"
 
     def cancel(self, force: bool) -> None:
-        answer = self.org.operator.api.post(path(self.session, "cancel"), {"force": force})
+        answer = self.operator.post(path(self.session, "cancel"), {"force": force})
         expected: State | None = State.CANCELLED
         if self.leased and not force:
             expected = State.CANCELLING
@@ -247,7 +281,7 @@ class Walk(RuleBasedStateMachine):
 
     def issue(self, flag: bool) -> None:
         wanted = {"operation": "network.egress", "reason": "walk", "ttl_seconds": 600}
-        answer = self.org.operator.api.post(path(self.session, "permissions"), wanted)
+        answer = self.operator.post(path(self.session, "permissions"), wanted)
         if self.state in FINAL or self.state is State.CANCELLING:
             assert answer.status_code == 409
             return
@@ -259,8 +293,8 @@ class Walk(RuleBasedStateMachine):
     def use(self, flag: bool) -> None:
         for grant in self.grants[-1:]:
             place = path(self.session, "permissions", grant)
-            shown = self.org.viewer.api.get(place).json()
-            answer = self.token(self.epoch).post(f"{place}/use")
+            shown = self.viewer.get(place).json()
+            answer = self.token().post(f"{place}/use")
             if not self.leased:
                 assert answer.status_code == 409
                 return
@@ -295,20 +329,50 @@ class Walk(RuleBasedStateMachine):
             records.assert_sound(self.org, self.session)
 
 
-_MODEST = {
-    "deadline": None,
-    "database": None,
-    "print_blob": True,
-    "suppress_health_check": list(HealthCheck),
-}
-
-TestWalk = Walk.TestCase
-TestWalk.settings = settings(max_examples=50, stateful_step_count=40, **_MODEST)
+# --- how far ---------------------------------------------------------------------------------
 
 
-class LongWalk(Walk):
-    """The same, for longer."""
+def walk(machine: type[Walk], figures: Figures, walks: int, steps: int) -> None:
+    """So many walks of so many steps. Raises what is wrong, with the shortest walk to it."""
+    before = Walk.steps
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=walks,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    figures.count("steps", Walk.steps - before)
 
 
-TestLongWalk = pytest.mark.nightly(LongWalk.TestCase)
-TestLongWalk.settings = settings(max_examples=10_000, stateful_step_count=100, **_MODEST)
+@pytest.mark.proves(
+    "life.model", "life.fold", "fence.every-write", "grant.no-late-use", "stuck.deadlines"
+)
+def test_a_walk_leads_where_the_model_leads(figures: Figures) -> None:
+    walk(Walk, figures, walks=50, steps=40)
+
+
+@pytest.mark.proves("life.model")
+def test_a_walk_over_http_leads_where_the_model_leads(figures: Figures, live_url: str) -> None:
+    class LiveWalk(Walk):
+        door = partial(LiveApi, live_url)
+
+    walk(LiveWalk, figures, walks=15, steps=40)
+
+
+@pytest.mark.nightly
+@pytest.mark.proves(
+    "life.model", "life.fold", "fence.every-write", "grant.no-late-use", "stuck.deadlines"
+)
+def test_long_walks_lead_where_the_model_leads(
+    figures: Figures, length: Callable[..., int]
+) -> None:
+    left = length(10_000)
+    while left > 0:
+        walk(Walk, figures, walks=min(left, 50), steps=100)
+        left -= 50
+        figures.tell()
