@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from uuid import UUID
 
+from django.db import connection
+
+from grants import ledger
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import tokens
 from profiles import catalog
@@ -33,6 +37,23 @@ def pending(org: Org, on: RunnerProfile | None = None, **fields: Any) -> RunnerS
     by = org.operator.principal
     with org.scope():
         return lifecycle.dispatch(given, by=by)
+
+
+def queue(org: Org, on: RunnerProfile, length: int) -> list[UUID]:
+    """So many pending sessions at little cost: one dispatched, and rows like it, whose ledgers
+    begin with what happens next."""
+    like = pending(org, on)
+    columns = [f.column for f in RunnerSession._meta.concrete_fields if f.column != "id"]
+    named = ", ".join(columns)
+    with org.scope(), connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO runner_session ({named}) SELECT {named}"
+            " FROM runner_session, generate_series(2, %s) WHERE id = %s RETURNING id",
+            [length, like.id],
+        )
+        copies = [row[0] for row in cursor.fetchall()]
+        ledger.open_heads(org.id, copies)
+    return [like.id, *copies]
 
 
 def claimed(

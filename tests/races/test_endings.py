@@ -1,4 +1,4 @@
-"""Endings against endings: whatever comes first counts, whole, and the rest is told so."""
+"""Verbs against verbs: whatever comes first counts, whole, and the rest is told so."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from grants import access
 from grants.models import GrantState, PermissionGrant
-from keeptrusts_runners import ids
+from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import DomainError
 from keeptrusts_runners.identity import principal
-from sessions import claims, lifecycle, outcomes, reaper
-from sessions.models import RunnerSession
+from keeptrusts_runners.identity.principal import Principal
+from sessions import claims, lifecycle, outcomes, reaper, transitions
+from sessions.models import DesiredState, RunnerSession
 from sessions.states import LEASED, State, Verb
 from tests import factories
 from tests.people import Org
 from tests.races.threads import at_once
+from tests.recording import Figures
 from tests.sessions import records, roads
 
 ROUNDS = 50
@@ -70,6 +73,7 @@ def beat(org: Org, session: RunnerSession) -> Any:
     return str(answer.state) if isinstance(answer, RunnerSession) else answer
 
 
+@pytest.mark.proves("life.cancel-wins", "life.outcome-once")
 def test_complete_against_cancel(org: Org) -> None:
     """Completed, and the cancel refused; or cancelled, with the outcome kept beside it."""
     legal = {("completed", "state_conflict"): "completed", ("cancelled", "cancelling"): "cancelled"}
@@ -84,6 +88,7 @@ def test_complete_against_cancel(org: Org) -> None:
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("life.final")
 def test_a_late_finish_against_the_reaper(org: Org) -> None:
     """The lease ends once: by the runner that was late, or by the reaper."""
     legal = {("completed", None): "completed", ("lease_lost", "lost"): "lost"}
@@ -95,17 +100,75 @@ def test_a_late_finish_against_the_reaper(org: Org) -> None:
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("stuck.live-not-reaped")
 def test_a_heartbeat_against_the_reaper(org: Org) -> None:
+    heartbeat_against_the_reaper(org)
+
+
+def heartbeat_against_the_reaper(org: Org) -> None:
     """One that is acknowledged is never followed by a loss; one that lost is told so."""
     legal = {("running", None): State.RUNNING, ("lease_lost", "lost"): State.LOST}
     for _ in range(ROUNDS // 2):
         session = factories.running(org)
         roads.overdue(org, session, "lease_expires_at")
         beaten, reaped = at_once([partial(beat, org, session), partial(reap, org, session)])
+        assert (beaten, reaped) in legal, "acknowledged, and lost for silence"
         assert records.fresh(org, session).state == legal[beaten, reaped]
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("tests.controls")
+def test_a_reaper_that_does_not_look_again_is_caught_here(
+    org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends whatever it had found overdue, a heartbeat in between or not."""
+
+    def settle(session_id: UUID, *, by: Principal) -> RunnerSession:
+        session = transitions.lock(session_id, by=by)
+        return outcomes.lose(session, by=by, now=clock.now())
+
+    monkeypatch.setattr(reaper, "settle", settle)
+    with pytest.raises(AssertionError, match="acknowledged, and lost"):
+        heartbeat_against_the_reaper(org)
+
+
+@pytest.mark.proves("life.pause-resume", "fence.desired-state")
+def test_a_pause_against_heartbeats(org: Org) -> None:
+    """No heartbeat takes the wish away, none is refused for it, and the next one tells of it."""
+    for _ in range(ROUNDS // 2):
+        session = factories.claimed(org)
+        pause = partial(lifecycle.pause, session.id, by=org.operator.principal)
+        beats = [partial(beat, org, session)] * 3
+        _, *beaten = at_once([partial(attempt, org, pause), *beats])
+        assert set(beaten) == {"running"}
+        row = records.fresh(org, session)
+        assert (row.state, row.desired_state) == (State.RUNNING, DesiredState.PAUSED)
+        told = factories.session_api(org, session).post(factories.path(session, "heartbeat"))
+        assert told.json()["desired_state"] == "paused"
+        records.assert_sound(org, session)
+
+
+@pytest.mark.proves("life.pause-resume")
+@pytest.mark.parametrize("put_aside", [True, False])
+def test_resumes_at_the_same_time(org: Org, put_aside: bool) -> None:
+    """One takes effect: of what is paused, and of what is only asked to be."""
+    for _ in range(ROUNDS // 5):
+        session = roads.paused(org) if put_aside else factories.running(org)
+        if not put_aside:
+            roads.pause(org, session)
+        resume = partial(lifecycle.resume, session.id, by=org.operator.principal)
+        answers = at_once([partial(attempt, org, resume)] * 5)
+        assert Counter(getattr(a, "state", a) for a in answers) == {
+            State.PENDING if put_aside else State.RUNNING: 1,
+            "state_conflict": 4,
+        }
+        resumed = [step for step in records.transitions(org, session) if step.verb == Verb.RESUME]
+        assert len(resumed) == 1
+        assert records.fresh(org, session).desired_state == DesiredState.RUNNING
+        records.assert_sound(org, session)
+
+
+@pytest.mark.proves("life.final")
 def test_every_ending_at_once_leaves_one_and_the_ledger_whole(org: Org) -> None:
     for _ in range(10):
         session = factories.running(org)
@@ -154,10 +217,9 @@ def assert_no_use_after_the_end(org: Org, session: RunnerSession, grant: Permiss
     return row.uses
 
 
-@pytest.mark.parametrize("end", ["revoke", "cancel", "lose"])
-def test_uses_against_the_end_of_a_grant(org: Org, end: str) -> None:
+def uses_against_the_end(org: Org, end: str, rounds: int, figures: Figures) -> None:
     """No use stands after the end, and every use that was allowed is recorded before it."""
-    for _ in range(ROUNDS // 4):
+    for _ in range(rounds):
         session = factories.running(org)
         grant = granted(org, session)
         ends: dict[str, Callable[[], Any]] = {
@@ -171,8 +233,26 @@ def test_uses_against_the_end_of_a_grant(org: Org, end: str) -> None:
         assert Counter(used)[True] == assert_no_use_after_the_end(org, session, grant)
         assert use(org, session, grant) is not True
         records.assert_sound(org, session)
+        figures.count("uses against an end", len(used))
+        figures.tell()
 
 
+@pytest.mark.proves("grant.no-late-use")
+@pytest.mark.parametrize("end", ["revoke", "cancel", "lose"])
+def test_uses_against_the_end_of_a_grant(org: Org, end: str, figures: Figures) -> None:
+    uses_against_the_end(org, end, ROUNDS // 4, figures)
+
+
+@pytest.mark.nightly
+@pytest.mark.proves("grant.no-late-use")
+@pytest.mark.parametrize("end", ["revoke", "cancel", "lose"])
+def test_uses_against_the_end_of_a_grant_for_longer(
+    org: Org, end: str, figures: Figures, length: Callable[..., int]
+) -> None:
+    uses_against_the_end(org, end, length(7_000), figures)
+
+
+@pytest.mark.proves("grant.single-use")
 def test_a_grant_for_a_single_use_is_used_once(org: Org) -> None:
     once = [{"operation": "network.*", "single_use": True, "auto": True}]
     on = factories.profile(org, grant_policy=once)
@@ -187,6 +267,7 @@ def test_a_grant_for_a_single_use_is_used_once(org: Org) -> None:
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("ledger.gapless")
 def test_writers_of_one_ledger_leave_no_gap(org: Org) -> None:
     session = factories.running(org)
     grant = granted(org, session)

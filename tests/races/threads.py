@@ -1,4 +1,4 @@
-"""Real threads with connections of their own, let go at the same moment."""
+"""Real threads with connections of their own, let go at the same moment, or kept."""
 
 from __future__ import annotations
 
@@ -27,3 +27,29 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+class Connections:
+    """So many threads, each with a lasting connection, as a server has them; any number of callers
+    may be served by them."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._pool = ThreadPoolExecutor(number)
+
+    def __enter__(self) -> Connections:
+        return self
+
+    def serve(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """What each call returned, in the order of the calls."""
+        return list(self._pool.map(lambda call: call(), calls))
+
+    def __exit__(self, *_: object) -> None:
+        everybody = Barrier(self._number)
+
+        def leave(_: int) -> None:
+            everybody.wait(timeout=60)
+            connections.close_all()
+
+        list(self._pool.map(leave, range(self._number)))
+        self._pool.shutdown()
