@@ -197,6 +197,15 @@ def processes_about(directory: Path) -> dict[int, str]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """0 where there is no such process any more."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 # --- HTTP ------------------------------------------------------------------------------------
 
 

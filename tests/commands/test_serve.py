@@ -21,6 +21,7 @@ from tests.commands.product import (
     free_port,
     is_free,
     new_data_dir,
+    parent_of,
     remove_data_dir,
 )
 
@@ -83,22 +84,15 @@ def claim_that_waits(token: str, seconds: int) -> bytes:
 def child_of(product: Product, parent: Running, words: str) -> int | None:
     """The child process with these words in its command line."""
     for pid, command in product.processes().items():
-        if words in command and _parent(pid) == parent.pid:
+        if words in command and parent_of(pid) == parent.pid:
             return pid
     return None
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 # --- without a database ----------------------------------------------------------------------
 
 
+@pytest.mark.proves("crash.503", "crash.back")
 def test_without_its_database_it_says_so_and_is_back_within_five_seconds(
     house: House, database: Database
 ) -> None:
@@ -138,6 +132,7 @@ def test_broken_connections_cost_no_request_after_the_first(
     assert set(statuses) == {200}
 
 
+@pytest.mark.proves("crash.kept-alive")
 def test_the_maintenance_loop_is_started_again_when_it_dies(house: House, product: Product) -> None:
     def loop() -> int | None:
         return child_of(product, house.server, "manage.py maintain")
@@ -151,6 +146,7 @@ def test_the_maintenance_loop_is_started_again_when_it_dies(house: House, produc
 # --- how it ends -----------------------------------------------------------------------------
 
 
+@pytest.mark.proves("run.stop")
 def test_sigterm_ends_it_whatever_its_clients_are_doing(house: House, product: Product) -> None:
     running, port = serve(product, "--maintain")
     eventually(lambda: child_of(product, running, "manage.py maintain"), "the loop runs")
@@ -175,6 +171,7 @@ def test_sigterm_ends_it_whatever_its_clients_are_doing(house: House, product: P
     assert "Traceback" not in running.said()
 
 
+@pytest.mark.proves("run.stop")
 def test_its_workers_serve_and_none_outlives_it(house: House, product: Product) -> None:
     running, port = serve(product, "--workers", "2", "--maintain")
     api = Http(f"http://127.0.0.1:{port}")
