@@ -138,7 +138,7 @@ def render() -> str:
             "|---|---|---|---|",
         ]
         parts += [row for key in keys for row in _rows(key, by_promise[key], kept["tests"])]
-    return "\n".join([*parts, *_found()]) + "\n"
+    return "\n".join([*parts, *_counted(kept["tests"]), *_found()]) + "\n"
 
 
 def _rows(key: str, proofs: list[Proof], kept: Mapping[str, Any]) -> Iterator[str]:
@@ -164,8 +164,17 @@ def _result(result: Mapping[str, Any] | None) -> str:
         parts.append(f"{result['cases']} cases")
     if "scale" in result:
         parts.append(f"scale {result['scale']:g}")
-    parts += [f"{number:,} {what}" for what, number in result.get("figures", {}).items()]
     return "; ".join(parts)
+
+
+def _counted(kept: Mapping[str, Any]) -> Iterator[str]:
+    yield "\n## What was counted\n"
+    yield from ("| test | tier | last result | counts |", "|---|---|---|---|")
+    for proof in proofs():
+        result = kept.get(proof.test, {})
+        if counts := result.get("figures"):
+            told = ", ".join(f"{number:,} {what}" for what, number in counts.items())
+            yield f"| {_link(proof)} | {proof.tier} | {_result(result)} | {told} |"
 
 
 def _found() -> Iterator[str]:

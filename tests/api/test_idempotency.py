@@ -101,6 +101,7 @@ def test_a_key_still_at_work_is_a_conflict_that_passes(admin: Caller) -> None:
     assert admin("POST", "/v1/notes", {"name": "n"}, Idempotency_Key="k").status_code == 201
 
 
+@pytest.mark.proves("api.idempotency-key")
 def test_sixteen_at_once_have_one_effect(admin: Caller) -> None:
     def send(_: int) -> tuple[int, str]:
         answer = admin("POST", "/v1/notes", {"name": "n"}, Idempotency_Key="k")

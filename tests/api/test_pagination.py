@@ -95,6 +95,7 @@ def test_rows_that_come_and_go_between_pages_disturb_no_others(organization_id: 
         assert [row.id for row in rest] == before[15:]
 
 
+@pytest.mark.proves("api.pages")
 def test_no_page_counts_or_skips(organization_id: UUID) -> None:
     with organization_scope(organization_id):
         fill(organization_id, [(n % 2, n // 7, n) for n in range(40)])

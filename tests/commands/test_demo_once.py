@@ -76,6 +76,7 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [sys.executable, "-I", "-S", str(file)]
 
 
+@pytest.mark.proves("run.road")
 def test_the_road_is_told_step_by_step_and_nothing_is_left_behind(walked: Walked) -> None:
     assert walked.ended.returncode == 0, walked.ended.stdout + walked.ended.stderr
     told = re.findall(r"^ *[\d.]+ s  (.{17})  ", walked.ended.stdout, re.MULTILINE)
@@ -107,6 +108,7 @@ def test_the_bundle_verifies_by_the_command_and_by_the_single_file(
     assert alone.stdout == by_command.stdout
 
 
+@pytest.mark.proves("evidence.tampering")
 def test_one_flipped_byte_anywhere_is_found_and_named(
     walked: Walked, verifier: list[str], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_one_pass_tells_what_it_did(house: House, profile: str) -> None:
     assert told[0].endswith("nothing to do")
 
 
+@pytest.mark.proves("stuck.two-loops")
 def test_two_loops_do_everything_once_and_end_when_asked(house: House, profile: str) -> None:
     loops = [house.product.start("maintain") for _ in range(2)]
     for loop in loops:
@@ -156,6 +157,7 @@ def test_a_loop_outlives_its_database_and_ends_without_it(
     assert "Traceback" not in loop.said()
 
 
+@pytest.mark.proves("stuck.frozen-loop")
 def test_a_loop_that_is_frozen_in_its_turn_holds_up_no_other(
     house: House, profile: str, database: Database
 ) -> None:

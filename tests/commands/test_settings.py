@@ -50,6 +50,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.proves("run.settings")
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(env.ConfigurationError) as refused:

@@ -88,6 +88,7 @@ def test_roles_have_the_scopes_that_the_contract_gives_them() -> None:
 # --- nobody ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.bad-tokens")
 @every_route
 def test_without_a_good_token_nothing_is_answered(
     route: Route, org: Org, prepared: dict[str, Objects], invalid_tokens: dict[str, str]
@@ -118,6 +119,7 @@ def test_other_ways_to_bear_a_token_are_none(
     assert client().generic(route.method, path).status_code == 401
 
 
+@pytest.mark.proves("access.cookies")
 @every_route
 def test_a_browser_cookie_is_no_token(route: Route, org: Org, prepared: dict[str, Objects]) -> None:
     objects = objects_of(route, org, prepared)
@@ -132,6 +134,7 @@ def test_a_browser_cookie_is_no_token(route: Route, org: Org, prepared: dict[str
 # --- roles -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.table")
 @every_route
 def test_a_role_opens_exactly_its_routes(
     route: Route, org: Org, prepared: dict[str, Objects], tokens_of_roles: dict[str, str]
@@ -151,6 +154,7 @@ def test_a_role_opens_exactly_its_routes(
             assert answer.json()["scope"] == route.scope
 
 
+@pytest.mark.proves("access.table")
 @every_route
 def test_a_token_never_has_more_scopes_than_it_was_given(
     route: Route, org: Org, prepared: dict[str, Objects]
@@ -180,6 +184,7 @@ def test_the_lease_holder_may_write_and_what_is_its_own(route: Route, org: Org) 
 # --- session tokens --------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.table", "fence.session-token")
 @every_route
 def test_a_session_token_opens_its_own_session_and_nothing_else(
     route: Route, org: Org, other: Org
@@ -198,6 +203,7 @@ def test_a_session_token_opens_its_own_session_and_nothing_else(
     check(answer, *((route.succeeds, None) if route.session_token else (403, "outside_session")))
 
 
+@pytest.mark.proves("fence.every-write")
 @every_route
 def test_a_stale_epoch_reads_and_never_writes(route: Route, org: Org) -> None:
     objects = route.prepare(org)
@@ -233,6 +239,7 @@ def _claim_again(org: Org, session: str) -> None:
 # --- other organizations ---------------------------------------------------------------------
 
 
+@pytest.mark.proves("api.not-yours")
 @every_route
 def test_an_outsider_with_every_scope_finds_nothing(route: Route, org: Org, other: Org) -> None:
     objects = route.prepare(org)
@@ -250,6 +257,7 @@ def test_an_outsider_with_every_scope_finds_nothing(route: Route, org: Org, othe
 _MALFORMED = ("{prefix}_x", "{prefix}_00000000000000000000000000x", "{other}", "%00", "..%2f..")
 
 
+@pytest.mark.proves("api.not-yours")
 @every_route
 def test_not_yours_is_answered_like_not_there(route: Route, org: Org, other: Org) -> None:
     """Status, body and headers tell nothing apart: foreign, unknown, and no id at all."""

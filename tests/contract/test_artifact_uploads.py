@@ -359,6 +359,7 @@ def test_a_cut_body_is_not_an_artifact(length: int, org: Org, path: str) -> None
     assert (stored(org), kept(org)) == before
 
 
+@pytest.mark.proves("artifact.whole")
 def test_a_connection_that_breaks_leaves_nothing(org: Org, path: str) -> None:
     class Broken(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -490,6 +491,7 @@ def downloadable(org: Org, path: str) -> str:
     return f"{path}/{answer.json()['id']}/content"
 
 
+@pytest.mark.proves("artifact.whole")
 def test_a_download_is_inert(org: Org, downloadable: str) -> None:
     answer = org.viewer.api.get(downloadable)
     assert answer.status_code == 200

@@ -208,6 +208,7 @@ def test_headers_that_others_believe_change_nothing(headers: dict[str, str], org
 # --- refusals --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("api.problems")
 def test_the_type_of_every_refusal_is_a_page(org: Org) -> None:
     answer = org.viewer.api.get("/runners/sessions/sess_x")
     page = client().get(problem(answer, 404)["type"])

@@ -44,6 +44,7 @@ def _bodies_for(number: int, route: Route) -> Iterator[hostile.Body]:
             yield body
 
 
+@pytest.mark.proves("api.bad-input", "api.no-500")
 @pytest.mark.parametrize("route", JSON_WRITES, ids=lambda route: route.name)
 def test_no_reader_takes_a_hostile_body(route: Route, org: Org) -> None:
     objects = objects_of(route, org)
@@ -94,6 +95,7 @@ def _shape(route: Route) -> type[InputShape] | None:
     return found
 
 
+@pytest.mark.proves("api.bad-input")
 @pytest.mark.parametrize("route", JSON_WRITES, ids=lambda route: route.name)
 def test_a_wrong_value_of_any_field_is_named(route: Route, org: Org) -> None:
     shape = _shape(route)
@@ -262,6 +264,7 @@ HEADERS = {
 }
 
 
+@pytest.mark.proves("api.bad-input")
 @pytest.mark.parametrize("name", HEADERS)
 def test_hostile_headers_are_refused(name: str, org: Org) -> None:
     route = by_name(
@@ -284,6 +287,7 @@ def test_an_epoch_in_the_body_and_another_in_the_header_contradict(org: Org) -> 
     assert error["pointer"] == "/lease_epoch"
 
 
+@pytest.mark.proves("api.bad-input")
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
 def test_unknown_parameters_are_refused_on_every_route(route: Route, org: Org) -> None:
     objects = objects_of(route, org)

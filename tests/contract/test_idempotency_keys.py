@@ -35,6 +35,7 @@ def key() -> str:
     return f"key-{ids.new().hex}"
 
 
+@pytest.mark.proves("api.idempotency-key", "crash.retry-once")
 @each_creation
 def test_a_repeat_has_the_same_answer_and_no_second_effect(org: Org, route: Route) -> None:
     objects, name = route.prepare(org), key()
@@ -68,6 +69,7 @@ def test_without_a_key_or_with_another_it_is_another_request(org: Org, route: Ro
     assert len({answer.content for answer in made}) == 4
 
 
+@pytest.mark.proves("api.idempotency-key")
 @each_creation
 def test_the_same_key_for_another_request_is_refused(org: Org, route: Route) -> None:
     objects, name = route.prepare(org), key()

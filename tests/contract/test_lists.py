@@ -99,6 +99,7 @@ def _get(org: Org, path: str, **query: Any) -> Any:
     return answer.json()
 
 
+@pytest.mark.proves("api.pages")
 @pytest.mark.parametrize("name", LISTS)
 def test_every_row_is_seen_once_while_others_are_inserted(name: str) -> None:
     org, made = Org(), {}
@@ -291,6 +292,7 @@ def test_the_queue_is_in_the_order_of_claims(org: Org, sessions: dict[str, Runne
     assert _ids(org, "view=queue") == [_name(sessions["urgent"]), _name(sessions["pending"])]
 
 
+@pytest.mark.proves("api.bad-input")
 @pytest.mark.parametrize(
     "query",
     [

@@ -75,6 +75,7 @@ def _rows(org: Org) -> dict[str, list[Any]]:
         return rows | {User._meta.db_table: list(members.values())}
 
 
+@pytest.mark.proves("access.mass-assignment")
 @pytest.mark.parametrize("route", WRITES, ids=lambda route: route.name)
 def test_a_column_that_is_no_member_is_refused_by_name(route: Route, org: Org) -> None:
     objects = route.prepare(org)
@@ -160,6 +161,7 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
+@pytest.mark.proves("access.mass-assignment")
 @pytest.mark.parametrize("name", MAY_CHANGE)
 def test_a_good_write_changes_its_columns_alone(name: str) -> None:
     org = Org()

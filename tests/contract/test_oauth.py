@@ -174,6 +174,7 @@ def test_rotation_leaves_no_gap_and_revocation_none_open(org: Org) -> None:
 # --- revoke ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.next-request")
 def test_a_revoked_token_is_dead_on_the_next_request(user: User) -> None:
     token = sign_in(user).json()
     api = Api(token["access_token"])

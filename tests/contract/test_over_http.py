@@ -290,6 +290,7 @@ def test_what_a_proxy_could_read_otherwise_is_refused_or_harmless(
     assert alive(server)
 
 
+@pytest.mark.proves("api.no-500")
 @pytest.mark.parametrize(
     "line",
     [

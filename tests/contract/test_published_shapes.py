@@ -61,6 +61,7 @@ def test_a_good_answer(route: Route, org: Org) -> None:
     _matches(route, answer)
 
 
+@pytest.mark.proves("api.problems")
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
 def test_refused_answers(route: Route, org: Org) -> None:
     objects = route.prepare(org)

@@ -202,6 +202,7 @@ def test_an_unchanged_object_is_not_sent_again(org: Org, route: Route) -> None:
 _READ_OF = {route.template: route for route in READS}
 
 
+@pytest.mark.proves("api.etag")
 @pytest.mark.parametrize("route", WRITES, ids=lambda route: route.name)
 def test_a_write_against_another_version_changes_nothing(org: Org, route: Route) -> None:
     objects = route.prepare(org)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from keeptrusts_runners.api.schema import build_document
 from tests.contract.routes import PAGES, PUBLIC_OPERATIONS, TABLE, routed
 
@@ -59,10 +61,12 @@ def _published_operations(document: dict[str, Any]) -> set[str]:
     }
 
 
+@pytest.mark.proves("api.published")
 def test_the_table_has_every_route_and_no_other() -> None:
     assert _routed_operations() == {route.name for route in TABLE} | PUBLIC_OPERATIONS
 
 
+@pytest.mark.proves("api.published")
 def test_the_published_document_has_every_route_and_no_other() -> None:
     assert _published_operations(build_document()) == _routed_operations()
 
@@ -73,6 +77,7 @@ def test_every_route_of_the_seed_is_there() -> None:
     assert seed <= {route.name for route in TABLE}
 
 
+@pytest.mark.proves("api.published")
 def test_the_published_scopes_are_those_of_the_table() -> None:
     paths = build_document()["paths"]
     for route in TABLE:

@@ -70,6 +70,7 @@ def test_nothing_of_the_template_is_left(text: str) -> None:
     assert "&#" not in text
 
 
+@pytest.mark.proves("run.documents")
 def test_its_commands_complete_a_session(live_url: str, tmp_path: Path) -> None:
     org = Org()
     account = org.machine(Role.ADMIN)

@@ -57,6 +57,7 @@ def working(directory: Path, given: dict[str, str]) -> Iterator[None]:
         process.wait()
 
 
+@pytest.mark.proves("run.documents")
 def test_following_the_page_completes_a_session(
     live_url: str, directory: Path, found: list[Block]
 ) -> None:

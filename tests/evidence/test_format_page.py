@@ -30,6 +30,7 @@ def header(vector):
     return vector["at"], vector["kind"], vector["actor"], vector["epoch"], digest
 
 
+@pytest.mark.proves("evidence.format")
 def test_the_code_gives_the_vectors_hashes():
     headers = [header(vector) for vector in VECTORS["records"]]
     hashes = chain.extend(ORGANIZATION, SESSION, 0, chain.GENESIS, headers)

@@ -145,6 +145,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.proves("evidence.hostile")
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 @pytest.mark.parametrize("name", [m for m in layout.MEMBERS if m != layout.STATEMENT])
 def test_hostile_content_is_a_verdict(tmp_path, name, content):
@@ -219,6 +220,7 @@ def test_what_a_terminal_would_obey_is_not_printed(tmp_path, capsys):
     assert not set(out) & {"\x1b", "\x07", "\u202e"}
 
 
+@pytest.mark.proves("evidence.hostile")
 def test_random_edits_are_never_verified_and_never_raise(tmp_path):
     generator = random.Random(7)
     path = tmp_path / "bundle.tar"

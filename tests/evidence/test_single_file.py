@@ -37,6 +37,7 @@ def run(script, *arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
+@pytest.mark.proves("evidence.offline")
 def test_it_verifies_without_site_packages_and_says_what_it_checked(script, bundle, tmp_path):
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)

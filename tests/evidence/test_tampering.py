@@ -199,6 +199,7 @@ OF_RECORDS = {
 }
 
 
+@pytest.mark.proves("evidence.tampering")
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("name", OF_RECORDS)
 def test_a_changed_record_is_named(verify, name, position):
@@ -349,6 +350,7 @@ OF_FILES = {
 }
 
 
+@pytest.mark.proves("evidence.tampering")
 @pytest.mark.parametrize("name", OF_FILES)
 def test_a_changed_file_is_named(verify, name):
     tamper, where = OF_FILES[name]
@@ -392,6 +394,7 @@ def _records_by_byte(archive: bytes) -> dict[range, int]:
     return places
 
 
+@pytest.mark.proves("evidence.tampering")
 def test_a_flipped_bit_anywhere_is_found_and_in_a_record_it_is_named(verify):
     generator = random.Random(20260101)
     records = _records_by_byte(EXPORTED)
@@ -408,6 +411,7 @@ def test_a_flipped_bit_anywhere_is_found_and_in_a_record_it_is_named(verify):
                 assert report.first_bad.seq in (seq, seq + (position == place.stop - 1)), position
 
 
+@pytest.mark.proves("evidence.tampering")
 def test_a_bundle_cut_anywhere_is_broken(verify):
     for length in range(600, len(EXPORTED), 509):
         assert verify(EXPORTED[:length]).exit_code == 1, length

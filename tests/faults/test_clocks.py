@@ -98,6 +98,7 @@ def test_the_servers_clock_is_as_wrong_as_it_is_told_to_be(server: str, clock_fi
 # --- who may come in -------------------------------------------------------------------------
 
 
+@pytest.mark.proves("clock.database")
 def test_a_token_is_good_at_every_server_until_its_end(url: str, org: Org) -> None:
     machine = org.machine()
     form = f"grant_type=client_credentials&client_secret={machine.secret}"
@@ -113,6 +114,7 @@ def test_a_token_is_good_at_every_server_until_its_end(url: str, org: Org) -> No
         assert LiveApi(url, over).get("/auth/whoami").status_code == 401
 
 
+@pytest.mark.proves("clock.database")
 def test_a_sign_in_is_renewed_at_every_server(url: str, org: Org) -> None:
     user = accounts.create_user(f"{ids.new()}@example.test", PASSWORD)
     with org.scope():
@@ -129,6 +131,7 @@ def test_a_sign_in_is_renewed_at_every_server(url: str, org: Org) -> None:
     assert Api(third["access_token"]).get("/auth/whoami").status_code == 200
 
 
+@pytest.mark.proves("clock.database")
 def test_a_browser_stays_signed_in_at_every_server(url: str, org: Org) -> None:
     user = User.objects.create(email=f"{ids.new()}@example.test", password="!")
     with org.scope():
@@ -145,6 +148,7 @@ def test_a_browser_stays_signed_in_at_every_server(url: str, org: Org) -> None:
 # --- leases, deadlines, grants ---------------------------------------------------------------
 
 
+@pytest.mark.proves("clock.database")
 def test_a_lease_is_as_long_as_it_says_and_is_nobody_elses(url: str, org: Org) -> None:
     session = factories.pending(org, queue_timeout_seconds=3600)
     runner = LiveApi(url, token_of(org.runner.principal))
@@ -169,6 +173,7 @@ def lease_left(org: Org, session: RunnerSession) -> float:
     return (row.lease_expires_at - clock.now()).total_seconds()
 
 
+@pytest.mark.proves("clock.database")
 def test_what_begins_in_an_hour_is_not_claimed_now_and_what_is_over_not_late(
     url: str, org: Org
 ) -> None:
@@ -180,6 +185,7 @@ def test_what_begins_in_an_hour_is_not_claimed_now_and_what_is_over_not_late(
     assert reasons == ["not_before", "deadline_passed"]
 
 
+@pytest.mark.proves("clock.database")
 def test_a_grant_lasts_for_the_time_that_was_given(url: str, org: Org) -> None:
     session = factories.running(org)
     operator = LiveApi(url, token_of(org.operator.principal))
@@ -192,6 +198,7 @@ def test_a_grant_lasts_for_the_time_that_was_given(url: str, org: Org) -> None:
     assert good(code.post(f"{place}/use"))["allowed"] is False
 
 
+@pytest.mark.proves("clock.database")
 def test_an_event_of_the_future_is_refused_and_one_of_now_is_not(url: str, org: Org) -> None:
     session = factories.running(org)
     code = LiveApi(url, factories.session_api(org, session).token)
@@ -204,6 +211,7 @@ def test_an_event_of_the_future_is_refused_and_one_of_now_is_not(url: str, org: 
     assert times[-1] - now < timedelta(minutes=1)
 
 
+@pytest.mark.proves("clock.database")
 def test_a_repeated_request_is_known_again(url: str, org: Org) -> None:
     body = {"profile_id": ids.encode("prof", factories.profile(org).id), "task_id": "once"}
     key = {"Idempotency_Key": f"{ids.new()}"}
@@ -216,6 +224,7 @@ def test_a_repeated_request_is_known_again(url: str, org: Org) -> None:
 # --- the maintenance loop --------------------------------------------------------------------
 
 
+@pytest.mark.proves("clock.database")
 @pytest.mark.parametrize("seconds", [DAY, -DAY])
 def test_a_pass_of_a_loop_that_is_a_day_off_ends_what_is_over_and_nothing_else(
     org: Org, wrong: dict[str, str], clock_file: Path, seconds: int

@@ -48,18 +48,21 @@ def dispatched_by(org: Org, person: Person) -> RunnerSession:
     return factories.running(org, session)
 
 
+@pytest.mark.proves("grant.four-eyes")
 def test_nobody_approves_what_they_asked_for(org: Org) -> None:
     requester = org.person(Role.ADMIN)
     grant = asked(requester.api, under(org, {"operation": "*"}))
     assert_refused(org, approve(requester.api, grant), 403, "self_approval", grant)
 
 
+@pytest.mark.proves("grant.four-eyes")
 def test_nobody_approves_for_a_session_they_dispatched(org: Org) -> None:
     dispatcher = org.person(Role.ADMIN)
     grant = requested(org, dispatched_by(org, dispatcher))
     assert_refused(org, approve(dispatcher.api, grant), 403, "self_approval", grant)
 
 
+@pytest.mark.proves("grant.four-eyes")
 def test_nobody_approves_for_a_machine_they_own(org: Org) -> None:
     owner = org.person(Role.ADMIN)
     machine = org.machine(owner=owner)
@@ -82,6 +85,7 @@ def test_nobody_approves_for_a_session_that_their_machine_dispatched(org: Org) -
     assert_refused(org, approve(owner.api, grant), 403, "self_approval", grant)
 
 
+@pytest.mark.proves("grant.four-eyes")
 def test_a_superuser_is_no_exception(org: Org) -> None:
     requester = org.person(Role.ADMIN)
     requester.user.is_staff = requester.user.is_superuser = True
@@ -170,6 +174,7 @@ def test_approvers_narrow_and_what_counts_is_what_all_allow(org: Org) -> None:
     assert (given.expires_at - given.activated_at).total_seconds() == 120
 
 
+@pytest.mark.proves("grant.narrow")
 @pytest.mark.parametrize(
     "wider", [{"ttl_seconds": 601}, {"constraints": {"host": "b"}}], ids=["longer", "elsewhere"]
 )
@@ -249,6 +254,7 @@ def test_one_person_in_two_places_is_one_approval(org: Org) -> None:
 # --- the record ------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("grant.recorded")
 def test_every_request_decision_use_refusal_and_end_is_recorded(org: Org) -> None:
     session = under(org, {"operation": "*", "approvals_required": 2})
     grant = requested(org, session)

@@ -158,6 +158,7 @@ def test_a_limit_holds_for_uploads_at_the_same_time(org: Org) -> None:
     records.assert_sound(org, session)
 
 
+@pytest.mark.proves("artifact.whole")
 def test_a_lease_that_ends_while_the_bytes_come_leaves_no_artifact(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +206,7 @@ def receive(organization: UUID, chunks: Iterable[bytes], most: int = 1000) -> st
         return draft.store()
 
 
+@pytest.mark.proves("artifact.whole")
 def test_a_stream_that_breaks_off_leaves_nothing(org: Org) -> None:
     before = files(org)
 

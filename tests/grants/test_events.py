@@ -126,6 +126,7 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.proves("crash.all-or-nothing")
 @pytest.mark.parametrize(("event", "member"), REFUSED, ids=lambda value: str(value)[:40])
 def test_a_bad_event_is_named_and_its_batch_is_not_recorded(
     org: Org, event: Any, member: str
@@ -159,6 +160,7 @@ def test_what_has_not_happened_yet_is_refused_beyond_a_clocks_error(org: Org) ->
 # --- repeats ---------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("ledger.client-id")
 def test_a_repeat_with_its_client_id_is_harmless(org: Org) -> None:
     session = factories.running(org)
     event = {

@@ -90,6 +90,7 @@ def refusal(alias: str, org: Org, statement: str) -> str:
     return "not refused"
 
 
+@pytest.mark.proves("ledger.append-only")
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("alias", ["default", "maintain", "forensics"])
 def test_no_role_that_runs_may_change_or_delete_a_record(org: Org, table: str, alias: str) -> None:
@@ -102,6 +103,7 @@ def test_no_role_that_runs_may_change_or_delete_a_record(org: Org, table: str, a
         assert f"permission denied for table {table}" in refusal(alias, org, statement)
 
 
+@pytest.mark.proves("ledger.append-only")
 @pytest.mark.parametrize("statement", ["UPDATE {} SET kind = 'x'", "DELETE FROM {}"])
 def test_the_owner_itself_is_refused_by_the_trigger_in_every_partition(
     org: Org, statement: str
@@ -163,6 +165,7 @@ def attempt_to_claim(org: Org, session: RunnerSession) -> Any:
     return org.runner.api.post(path(session, "claim"))
 
 
+@pytest.mark.proves("ledger.same-transaction")
 def test_a_receiver_that_fails_takes_the_change_with_it(org: Org) -> None:
     session = factories.pending(org)
     before = records.stored(org, session)
@@ -180,6 +183,7 @@ def test_a_receiver_that_fails_takes_the_change_with_it(org: Org) -> None:
     records.assert_sound(org, session)
 
 
+@pytest.mark.proves("ledger.same-transaction")
 def test_a_ledger_that_fails_takes_the_change_with_it(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +195,7 @@ def test_a_ledger_that_fails_takes_the_change_with_it(
     assert records.stored(org, session) == before
 
 
+@pytest.mark.proves("ledger.same-transaction")
 def test_a_change_that_no_ledger_records_is_no_change(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_request_lapses_after_an_hour(org: Org) -> None:
     assert answer.json()["state"] == "lapsed"
 
 
+@pytest.mark.proves("grant.clock")
 def test_an_expired_grant_allows_nothing_before_anybody_has_swept(org: Org) -> None:
     session = factories.running(org)
     grant = active(org, session)
@@ -81,6 +82,7 @@ def test_an_expired_grant_allows_nothing_before_anybody_has_swept(org: Org) -> N
     assert stored_state(org, grant) == "active"
 
 
+@pytest.mark.proves("grant.clock")
 def test_a_lease_past_its_time_allows_nothing_before_the_reaper_comes(org: Org) -> None:
     session = factories.running(org)
     grant = active(org, session)
@@ -169,6 +171,7 @@ ENDS: dict[str, Callable[[Org, RunnerSession], Any]] = {
 }
 
 
+@pytest.mark.proves("grant.ends-with-lease")
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_grants_end_in_the_transaction_that_ends_the_lease(
     org: Org, end: Callable[[Org, RunnerSession], Any]
@@ -204,6 +207,7 @@ def test_grants_end_with_a_pause_that_takes_effect_and_not_with_the_wish(org: Or
     assert shown(org, grant)["end_reason"] == "session_paused"
 
 
+@pytest.mark.proves("grant.ends-with-lease")
 def test_a_grant_is_dead_with_its_lease_even_if_nothing_had_ended_it(org: Org) -> None:
     """The join alone decides: the row says active, the session says otherwise."""
     session = factories.running(org, factories.pending(org, max_attempts=2))

@@ -120,6 +120,7 @@ def test_a_rule_names_who_may_approve(org: Org) -> None:
     assert approve(org.person(Role.ADMIN).api, grant).json()["state"] == "active"
 
 
+@pytest.mark.proves("grant.single-use")
 def test_a_grant_for_a_single_use_is_consumed_by_it(org: Org) -> None:
     session = under(org, {"operation": "network.*", "single_use": True, "auto": True})
     token, grant = session_api(org, session), requested(org, session)

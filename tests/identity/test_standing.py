@@ -28,6 +28,7 @@ def member(org: Org, person: Person) -> str:
     return f"/members/{ids.encode('user', person.user.id)}"
 
 
+@pytest.mark.proves("access.next-request")
 def test_a_disabled_user_is_refused_on_the_next_request(org: Org) -> None:
     person = org.person(Role.OPERATOR)
     assert whoami(person.api) == (200, "operator")
@@ -37,6 +38,7 @@ def test_a_disabled_user_is_refused_on_the_next_request(org: Org) -> None:
     assert whoami(person.api) == (200, "operator")
 
 
+@pytest.mark.proves("access.next-request")
 def test_a_removed_member_is_refused_on_the_next_request_and_there_alone(org: Org) -> None:
     person, other = org.person(Role.OPERATOR), Org()
     with other.scope():
@@ -70,6 +72,7 @@ def test_a_token_never_has_more_than_it_was_given_whatever_the_role_becomes(org:
     assert narrow.post("/runners/sessions/claim").json()["code"] == "missing_scope"
 
 
+@pytest.mark.proves("access.next-request")
 def test_a_revoked_machine_is_refused_on_the_next_request(org: Org) -> None:
     machine = org.machine()
     session = factories.running(org, by=machine)

@@ -158,6 +158,7 @@ def test_every_model_of_an_organization_is_among_the_tables(tables: dict[str, st
     assert owned | {Organization._meta.db_table} == set(tables)
 
 
+@pytest.mark.proves("access.tenancy")
 def test_every_table_has_row_level_security_and_a_policy_for_the_application(
     tables: dict[str, str],
 ) -> None:
@@ -199,6 +200,7 @@ def test_what_belongs_to_no_organization_is_known_by_name(tables: dict[str, str]
 # --- seen ------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.tenancy")
 def test_the_application_sees_its_own_organizations_rows_and_no_other(
     tables: dict[str, str], mine: Org, theirs: Org
 ) -> None:
@@ -237,6 +239,7 @@ def test_what_is_no_organization_is_an_error_and_not_everything(tables: dict[str
 # --- written ---------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("access.tenancy")
 def test_the_application_changes_no_row_of_another_organization(
     tables: dict[str, str], mine: Org, theirs: Org
 ) -> None:
@@ -298,6 +301,7 @@ def references() -> dict[tuple[str, str], str]:
     return {(table, column): target for table, column, target in rows("migrate", REFERENCES)}
 
 
+@pytest.mark.proves("access.composite-keys")
 def test_every_reference_between_organization_owned_rows_carries_the_organization() -> None:
     wanted = {}
     for model in apps.get_models():
@@ -313,6 +317,7 @@ def test_every_reference_between_organization_owned_rows_carries_the_organizatio
     assert {key: target for key, target in wanted.items() if key not in WITHOUT_REFERENCE} == found
 
 
+@pytest.mark.proves("access.composite-keys")
 def test_no_row_refers_to_another_organizations(mine: Org, theirs: Org) -> None:
     """As the owner, whom no policy binds: the keys alone are the wall."""
     for (table, column), target in references().items():

@@ -15,6 +15,8 @@ import urllib.request
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+import pytest
+
 from keeptrusts_runners import ids
 from tests import factories
 from tests.live import serving
@@ -46,6 +48,7 @@ def waiting(
     return pool.submit(claim, url, org, wait_seconds=PATIENCE, **asked)
 
 
+@pytest.mark.proves("claim.waits")
 def test_a_waiting_claim_is_answered_with_what_is_dispatched_meanwhile(live_url: str) -> None:
     org = Org()
     profile = factories.profile(org)
@@ -58,6 +61,7 @@ def test_a_waiting_claim_is_answered_with_what_is_dispatched_meanwhile(live_url:
     assert item["session_token"]
 
 
+@pytest.mark.proves("claim.waits")
 def test_as_many_claims_as_sessions_are_answered_and_each_session_once(live_url: str) -> None:
     org = Org()
     profile = factories.profile(org)

@@ -121,6 +121,7 @@ def without_tokens(html: bytes) -> bytes:
     return re.sub(rb'(server-time"\s+content=")[^"]*', rb"\1", html)
 
 
+@pytest.mark.proves("api.not-yours")
 @pytest.mark.parametrize("name", OWNED)
 def test_not_yours_is_not_there(world: World, name: str) -> None:
     """Another organization's object and one that does not exist are the same page."""
@@ -165,6 +166,7 @@ def test_an_outsider_changes_nothing(world: World, name: str) -> None:
     assert (world.session.desired_state, world.grant.state) == ("running", "requested")
 
 
+@pytest.mark.proves("access.cookies")
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_without_its_token_does_nothing(world: World, name: str) -> None:
     form = FORMS[name]

@@ -184,6 +184,7 @@ def test_kill_9_of_the_keeper_ends_the_server(
     eventually(lambda: is_free(data_dir))
 
 
+@pytest.mark.proves("crash.kept-alive")
 def test_kill_9_of_the_server_is_healed_by_its_keeper(
     data_dir: Path, start_user: Callable[..., subprocess.Popen[str]]
 ) -> None:

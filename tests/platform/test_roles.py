@@ -20,12 +20,14 @@ def ask(alias: str, question: str) -> object:
     return row[0] if row else None
 
 
+@pytest.mark.proves("access.roles")
 @pytest.mark.parametrize("alias", ALIASES)
 def test_no_connection_is_a_superuser_or_passes_over_row_security(alias: str) -> None:
     powers = "rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication"
     assert ask(alias, f"SELECT {powers} FROM pg_roles WHERE rolname = current_user") is False
 
 
+@pytest.mark.proves("access.roles")
 def test_only_migrations_act_as_the_owner() -> None:
     acting = {alias: ask(alias, "SELECT current_user") for alias in ALIASES}
     assert acting == settings.DATABASE_ROLES | {"migrate": "keeptrusts_owner"}

@@ -112,6 +112,7 @@ def test_names_are_each_organizations_own(org: Org) -> None:
 # --- harness revisions -----------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.pinned")
 def test_a_version_is_published_once_and_for_good(org: Org) -> None:
     profile = factories.profile(org)
     first = publish(org.operator.api, profile)

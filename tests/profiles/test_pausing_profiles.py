@@ -28,6 +28,7 @@ def pause(org: Org, profile: RunnerProfile) -> None:
     assert answer.status_code == 200, answer.content
 
 
+@pytest.mark.proves("claim.honours")
 def test_nothing_of_a_paused_profile_is_claimed(org: Org) -> None:
     on = factories.profile(org)
     session = factories.pending(org, on)

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from keeptrusts_runners.runner.output import LINE_LIMIT, LineSplitter
 from tests.runner.conftest import Publish, StartRunner
 from tests.runner.control_plane import ControlPlane
@@ -12,6 +14,7 @@ COUNTS = """
 """
 
 
+@pytest.mark.proves("run.runner")
 def test_lines_arrive_once_and_in_order_although_answers_are_lost(
     plane: ControlPlane, publish: Publish, start_runner: StartRunner
 ) -> None:
@@ -22,6 +25,7 @@ def test_lines_arrive_once_and_in_order_although_answers_are_lost(
     assert session.lines("stdout") == [str(number) for number in range(3000)]
 
 
+@pytest.mark.proves("run.runner")
 def test_a_lost_answer_to_a_claim_leaves_no_session_behind(
     plane: ControlPlane, publish: Publish, start_runner: StartRunner
 ) -> None:
@@ -52,6 +56,7 @@ def test_a_lost_answer_to_an_upload_stores_one_artifact(
     assert [artifact["name"] for artifact in session.artifacts] == ["a.txt"]
 
 
+@pytest.mark.proves("run.runner")
 def test_a_result_survives_an_outage_that_is_longer_than_the_lease(
     plane: ControlPlane, publish: Publish, start_runner: StartRunner
 ) -> None:

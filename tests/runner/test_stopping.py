@@ -4,6 +4,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.runner.conftest import Publish, StartRunner, Watched
 from tests.runner.control_plane import ControlPlane, FakeSession
 
@@ -115,6 +117,7 @@ def test_a_harness_that_does_not_stop_is_killed_with_all_its_descendants(
     assert session.endings == [{"state": "cancelled"}]
 
 
+@pytest.mark.proves("run.runner")
 def test_a_lost_lease_kills_the_harness_and_reports_nothing(
     plane: ControlPlane, publish: Publish, start_runner: StartRunner, watch: Watch
 ) -> None:

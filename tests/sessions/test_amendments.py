@@ -190,6 +190,7 @@ def test_progress_and_heartbeats_do_not_change_the_etag_but_states_do(org: Org) 
     assert read() != tag
 
 
+@pytest.mark.proves("fence.desired-state")
 def test_the_wished_state_is_told_to_executors_by_a_patch_too(org: Org) -> None:
     session = factories.running(org)
     roads.pause(org, session)

@@ -54,6 +54,7 @@ def mark(org: Org, harness: dict[str, Any], status: HarnessStatus) -> None:
 # --- dispatch --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.pinned")
 def test_a_dispatch_pins_the_newest_usable_harness_now(org: Org) -> None:
     profile = factories.profile(org)
     good = publish(org, profile, "1", image_ref=f"registry.test/harness:1@{DIGEST}")
@@ -207,6 +208,7 @@ def test_a_heartbeat_extends_the_lease_by_its_own_length(org: Org) -> None:
 # --- claim_id --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("claim.id-repeats")
 def test_a_claim_repeated_with_its_id_answers_the_same_lease(org: Org) -> None:
     session = factories.pending(org)
     claim = lambda api, claim_id: api.post(path(session, "claim"), {"claim_id": claim_id})
@@ -243,6 +245,7 @@ def test_a_claim_id_is_its_principals_own(org: Org) -> None:
     assert (answer.status_code, answer.json()["lease_epoch"]) == (200, 2)
 
 
+@pytest.mark.proves("claim.id-repeats")
 def test_claiming_next_with_the_same_id_answers_the_same_leases(org: Org) -> None:
     profile = factories.profile(org)
     sessions = [factories.pending(org, profile) for _ in range(3)]
@@ -283,6 +286,7 @@ def test_an_empty_answer_is_not_remembered(org: Org) -> None:
 # --- the next one ----------------------------------------------------------------------------
 
 
+@pytest.mark.proves("claim.order")
 def test_the_next_session_is_the_most_urgent_then_the_oldest(org: Org) -> None:
     profile = factories.profile(org)
     first, second = factories.pending(org, profile), factories.pending(org, profile)
@@ -302,6 +306,7 @@ def test_several_are_handed_out_at_once_in_the_same_order(org: Org) -> None:
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("claim.honours")
 def test_a_session_waits_for_its_time(org: Org) -> None:
     with org.scope():
         later = clock.now() + timedelta(hours=1)
@@ -323,6 +328,7 @@ def test_what_was_not_claimed_in_time_is_not_claimed_late(org: Org) -> None:
     assert roads.settled(org, session).state == State.EXPIRED
 
 
+@pytest.mark.proves("claim.honours")
 def test_a_session_is_handed_only_to_an_executor_with_all_of_its_labels(org: Org) -> None:
     session = factories.pending(org, labels={"zone": "a", "gpu": "yes"})
     for offered in ({}, {"zone": "a"}, {"zone": "b", "gpu": "yes"}):
@@ -331,6 +337,7 @@ def test_a_session_is_handed_only_to_an_executor_with_all_of_its_labels(org: Org
     assert taken(org.runner.api, executor={"labels": offered}) == names(session)
 
 
+@pytest.mark.proves("claim.honours")
 def test_an_executor_may_restrict_itself_to_profiles(org: Org) -> None:
     mine, other = factories.profile(org), factories.profile(org)
     factories.pending(org, other)
@@ -347,6 +354,7 @@ def test_nothing_of_another_organization_is_handed_out(org: Org) -> None:
 # --- limits and stops ------------------------------------------------------------------------
 
 
+@pytest.mark.proves("limit.held")
 def test_a_profile_runs_no_more_than_its_limit_at_once(org: Org) -> None:
     limited = factories.profile(org, max_concurrent_sessions=2)
     sessions = [factories.pending(org, limited) for _ in range(4)]
@@ -360,6 +368,7 @@ def test_a_profile_runs_no_more_than_its_limit_at_once(org: Org) -> None:
     assert taken(org.runner.api, max=3) == []
 
 
+@pytest.mark.proves("limit.no-leak")
 def test_a_paused_session_holds_no_slot(org: Org) -> None:
     limited = factories.profile(org, max_concurrent_sessions=1)
     first = factories.running(org, factories.pending(org, limited))
@@ -382,6 +391,7 @@ def test_a_paused_profile_hands_out_nothing_and_its_leases_go_on(org: Org) -> No
     assert org.runner.api.post(path(leased, "heartbeat")).status_code == 200
 
 
+@pytest.mark.proves("claim.honours")
 def test_a_recalled_harness_is_not_handed_out(org: Org) -> None:
     profile = factories.profile(org)
     harness = publish(org, profile, "1")

@@ -103,6 +103,7 @@ def _prepared(org: Org, edge: Edge, retrying: RunnerProfile) -> RunnerSession:
     return session
 
 
+@pytest.mark.proves("life.table")
 @pytest.mark.parametrize("edge", EDGES, ids=lambda edge: "-".join(map(str, edge)))
 def test_each_edge_of_the_table_can_be_walked(
     org: Org, retrying: RunnerProfile, edge: Edge
@@ -125,6 +126,7 @@ def test_each_edge_of_the_table_can_be_walked(
 # --- refusing everything else ----------------------------------------------------------------
 
 
+@pytest.mark.proves("life.table")
 @pytest.mark.parametrize(("state", "verb"), REFUSED, ids=str)
 def test_a_verb_that_leads_nowhere_is_refused_and_writes_nothing(
     org: Org, state: State, verb: Verb
@@ -154,6 +156,7 @@ def test_asking_for_what_is_so_already_answers_it_and_writes_nothing(
     assert records.stored(org, session) == before
 
 
+@pytest.mark.proves("life.table")
 @pytest.mark.parametrize("state", State)
 def test_the_one_transition_refuses_every_step_that_is_not_in_the_table(
     org: Org, state: State
@@ -184,6 +187,7 @@ def _is_refused(write: Callable[[], Any]) -> bool:
     return False
 
 
+@pytest.mark.proves("life.table")
 def test_the_database_takes_exactly_the_transitions_of_the_table(org: Org) -> None:
     session = factories.pending(org)
     taken = set()
@@ -204,6 +208,7 @@ def test_the_database_takes_exactly_the_transitions_of_the_table(org: Org) -> No
     assert taken == set(EDGES)
 
 
+@pytest.mark.proves("life.lease-states")
 @pytest.mark.parametrize("state", State)
 def test_the_database_takes_a_lease_in_leased_states_only_and_an_end_in_final_ones(
     org: Org, state: State
@@ -239,10 +244,12 @@ def test_the_database_knows_no_other_state(org: Org) -> None:
 # --- the table itself ------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.final")
 def test_nothing_leads_out_of_a_final_state() -> None:
     assert not [edge for edge in EDGES if edge.source in FINAL]
 
 
+@pytest.mark.proves("stuck.every-state-ends")
 def test_every_open_state_can_end_and_every_state_can_be_reached() -> None:
     reached = {State.PENDING}
     while more := {edge.target for edge in EDGES if edge.source in reached} - reached:
@@ -252,6 +259,7 @@ def test_every_open_state_can_end_and_every_state_can_be_reached() -> None:
         assert {edge.target for edge in EDGES if edge.source == state} & (FINAL | {State.PENDING})
 
 
+@pytest.mark.proves("stuck.every-state-ends")
 def test_time_alone_ends_every_open_state() -> None:
     by_time = {Verb.EXPIRE, Verb.TIME_OUT, Verb.LOSE, Verb.FORCE}
     for state in OPEN:

@@ -50,6 +50,7 @@ def test_a_failure_says_why_and_is_final_unless_it_is_called_retryable(org: Org)
     assert ended["failures"] == 0
 
 
+@pytest.mark.proves("life.outcome-once")
 @pytest.mark.parametrize(
     "body",
     [
@@ -73,6 +74,7 @@ def test_the_same_ending_again_is_answered_with_what_is_recorded(
     assert records.stored(org, session) == before
 
 
+@pytest.mark.proves("life.outcome-once")
 @pytest.mark.parametrize(
     "other",
     [
@@ -130,6 +132,7 @@ def test_an_outcome_after_the_epoch_was_lost_changes_nothing(org: Org) -> None:
 # --- while cancelling ------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.cancel-wins")
 @pytest.mark.parametrize("outcome", ["completed", "failed"])
 def test_an_outcome_while_cancelling_is_kept_but_the_session_is_cancelled(
     org: Org, outcome: str
@@ -151,6 +154,7 @@ def test_a_retryable_failure_while_cancelling_is_not_tried_again(org: Org) -> No
     assert session_api(org, session).patch(path(session), body).json()["state"] == "cancelled"
 
 
+@pytest.mark.proves("life.cancel-ladder")
 def test_a_cancel_is_acknowledged_once_and_again(org: Org) -> None:
     session = roads.reach(org, State.CANCELLING)
     token = session_api(org, session)
@@ -185,6 +189,7 @@ def test_a_cancel_without_a_lease_takes_effect_at_once(org: Org, state: State) -
     assert recorded.actor == org.operator.principal.actor
 
 
+@pytest.mark.proves("life.cancel-ladder")
 @pytest.mark.parametrize("state", [State.DISPATCHED, State.RUNNING])
 def test_a_cancel_under_a_lease_gives_the_runner_a_minute(org: Org, state: State) -> None:
     session = roads.reach(org, state)
@@ -198,6 +203,7 @@ def test_a_cancel_under_a_lease_gives_the_runner_a_minute(org: Org, state: State
     assert records.fresh(org, session).deadline_at == row.deadline_at
 
 
+@pytest.mark.proves("life.cancel-ladder")
 @pytest.mark.parametrize("state", [State.DISPATCHED, State.RUNNING, State.CANCELLING])
 def test_a_forced_cancel_ends_the_lease_now_and_says_so(org: Org, state: State) -> None:
     session = roads.reach(org, state)
@@ -226,6 +232,7 @@ def test_a_runner_cancels_only_what_it_holds(org: Org) -> None:
 # --- attempts --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.attempts")
 def test_a_retryable_failure_waits_in_the_queue_for_a_doubling_backoff(org: Org) -> None:
     session = retrying(org)
     for failures in (1, 2):
@@ -254,6 +261,7 @@ def test_a_dispatch_may_allow_more_attempts_than_its_profile(org: Org) -> None:
     assert roads.end(org, session, Verb.FAIL, retryable=True).state == State.PENDING
 
 
+@pytest.mark.proves("life.at-most-once")
 @pytest.mark.parametrize("ending", ["a failure", "a lost lease"])
 def test_what_may_happen_at_most_once_is_not_tried_again_once_it_has_begun(
     org: Org, ending: str
@@ -271,6 +279,7 @@ def test_what_may_happen_at_most_once_is_not_tried_again_once_it_has_begun(
     assert not_begun.state == State.PENDING
 
 
+@pytest.mark.proves("life.at-most-once")
 def test_what_may_happen_at_most_once_is_lost_with_its_runner_even_where_a_pause_was_asked(
     org: Org,
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_write_to_a_session_that_was_never_leased_is_told_where_to_claim(
     assert "claim" in problem["allowed_verbs"]
 
 
+@pytest.mark.proves("fence.every-write")
 @every_write
 def test_a_write_under_an_epoch_that_was_taken_over_is_refused(org: Org, write: Write) -> None:
     session = roads.second_epoch(org)
@@ -99,6 +100,7 @@ def test_a_write_under_an_epoch_that_was_taken_over_is_refused(org: Org, write: 
     assert (problem["current_state"], problem["lease_epoch"]) == ("running", 2)
 
 
+@pytest.mark.proves("fence.every-write")
 @every_write
 def test_a_write_under_an_epoch_that_is_over_is_refused(org: Org, write: Write) -> None:
     session = roads.settled(org, factories.running(org), "lease_expires_at")
@@ -117,6 +119,7 @@ def test_a_write_that_names_no_epoch_is_asked_for_it_from_the_second_one_on(
     assert problem["lease_epoch"] == 2
 
 
+@pytest.mark.proves("fence.holder-only")
 @every_write
 def test_a_runner_writes_to_no_session_that_another_runner_holds(
     org: Org, other_runner: Api, write: Write
@@ -126,12 +129,14 @@ def test_a_runner_writes_to_no_session_that_another_runner_holds(
     assert_refused(org, session, answer, 403, "not_lease_holder")
 
 
+@pytest.mark.proves("fence.session-token")
 @every_write
 def test_a_session_token_writes_to_no_other_session(org: Org, write: Write) -> None:
     token, session = session_api(org, factories.running(org)), factories.running(org)
     assert_refused(org, session, lambda: write(token, session, {}), 403, "outside_session")
 
 
+@pytest.mark.proves("fence.session-token", "fence.every-write")
 @every_write
 def test_a_session_token_is_dead_with_its_epoch(org: Org, write: Write) -> None:
     on = factories.profile(org, max_attempts=5, backoff_seconds=0)
@@ -141,6 +146,7 @@ def test_a_session_token_is_dead_with_its_epoch(org: Org, write: Write) -> None:
     assert_refused(org, session, lambda: write(stale, session, {}), 409, "lease_lost")
 
 
+@pytest.mark.proves("fence.session-token")
 @every_write
 def test_a_session_token_cannot_name_its_way_into_another_epoch(org: Org, write: Write) -> None:
     on = factories.profile(org, max_attempts=5, backoff_seconds=0)
@@ -203,6 +209,7 @@ def test_the_epoch_may_be_named_in_a_header(org: Org) -> None:
     assert beat("two").json()["code"] == "invalid_parameter"
 
 
+@pytest.mark.proves("fence.desired-state")
 def test_an_executors_answers_say_what_the_session_is_to_become(org: Org) -> None:
     for name in ("heartbeat", "checkpoint", "event", "events", "progress"):
         session = factories.running(org)
@@ -231,6 +238,7 @@ def test_a_session_token_dies_with_the_account_that_claimed(org: Org) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
 
 
+@pytest.mark.proves("fence.session-token")
 def test_a_session_token_reaches_only_what_executing_code_needs(org: Org) -> None:
     session = factories.running(org)
     token = session_api(org, session)

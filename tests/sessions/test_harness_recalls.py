@@ -60,6 +60,7 @@ def test_a_deprecated_revision_is_pinned_no_more_and_runs_on(org: Org, on: Runne
     assert org.runner.api.post(factories.path(session, "claim")).status_code == 200
 
 
+@pytest.mark.proves("claim.honours")
 def test_a_recalled_revision_is_handed_out_no_more(org: Org, on: RunnerProfile) -> None:
     harness = publish(org, on)
     running = factories.running(org, factories.pending(org, on))

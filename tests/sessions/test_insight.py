@@ -45,6 +45,7 @@ def polling(org: Org, name: str, labels: dict[str, str], *on: RunnerProfile) -> 
     assert answer.status_code == 204, answer.content
 
 
+@pytest.mark.proves("explain.why")
 def test_stats_are_exact_by_profile_and_in_total(org: Org) -> None:
     factories.pending(Org())
     first, second = factories.profile(org), factories.profile(org)
@@ -97,6 +98,7 @@ def test_the_place_is_capped_and_says_so(org: Org, monkeypatch: pytest.MonkeyPat
     assert [each["position_capped"] for each in found] == [False, False, True]
 
 
+@pytest.mark.proves("explain.why")
 def test_a_reached_limit_names_its_holders(org: Org) -> None:
     on = factories.profile(org, max_concurrent_sessions=1)
     holder = factories.running(org, factories.pending(org, on))
@@ -106,6 +108,7 @@ def test_a_reached_limit_names_its_holders(org: Org) -> None:
     assert (found["limit"]["max_concurrent_sessions"], found["limit"]["active"]) == (1, 1)
 
 
+@pytest.mark.proves("explain.why")
 def test_what_it_waits_for_is_named(org: Org) -> None:
     later = factories.pending(org, not_before=clock.now() + timedelta(hours=1))
     found = explain(org, later)

@@ -33,6 +33,7 @@ def test_a_pending_session_is_paused_at_once(org: Org) -> None:
     assert records.last(org, session, "state.paused").data["comment"] == "not today"
 
 
+@pytest.mark.proves("life.pause-resume")
 @pytest.mark.parametrize("state", [State.DISPATCHED, State.RUNNING])
 def test_a_leased_session_is_paused_when_its_runner_says_so(org: Org, state: State) -> None:
     session = roads.reach(org, state)
@@ -74,6 +75,7 @@ def test_a_running_session_that_nobody_paused_is_not_resumed(org: Org) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
 
 
+@pytest.mark.proves("life.pause-resume")
 def test_a_resumed_session_is_claimed_under_a_new_epoch_at_no_attempt(org: Org) -> None:
     session = roads.paused(org)
     resumed = org.operator.api.post(path(session, "resume")).json()
@@ -125,6 +127,7 @@ def test_a_session_whose_time_has_not_come_still_waits_for_it_after_a_pause(org:
 # --- checkpoints -----------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.checkpoints")
 def test_checkpoints_are_numbered_digested_and_handed_to_the_next_attempt(org: Org) -> None:
     session = factories.running(org)
     token = session_api(org, session)
@@ -150,6 +153,7 @@ def test_a_first_claim_hands_out_no_checkpoint(org: Org) -> None:
     assert claim(org, factories.pending(org))["checkpoint"] is None
 
 
+@pytest.mark.proves("life.checkpoints")
 def test_a_lost_attempts_checkpoint_is_handed_on(org: Org) -> None:
     on = factories.profile(org, max_attempts=2, backoff_seconds=0)
     session = factories.running(org, factories.pending(org, on))

@@ -55,6 +55,7 @@ def after_a_pass(org: Org, session: RunnerSession, *columns: str) -> RunnerSessi
 # --- each deadline ---------------------------------------------------------------------------
 
 
+@pytest.mark.proves("stuck.every-state-ends")
 def test_what_was_never_claimed_in_time_expires(org: Org) -> None:
     row = after_a_pass(org, factories.pending(org), "deadline_at")
     assert (row.state, row.reason) == (State.EXPIRED, "queue_timeout")
@@ -84,11 +85,13 @@ def test_a_run_beyond_its_deadline_times_out_whatever_its_lease(org: Org, state:
     assert token.post(path(session, "heartbeat")).json()["code"] == "lease_lost"
 
 
+@pytest.mark.proves("stuck.every-state-ends")
 def test_a_pause_beyond_its_week_times_out(org: Org) -> None:
     row = after_a_pass(org, roads.reach(org, State.PAUSED), "deadline_at")
     assert (row.state, row.reason) == (State.TIMED_OUT, "pause_timeout")
 
 
+@pytest.mark.proves("life.cancel-ladder")
 def test_a_cancel_that_nobody_acknowledges_is_forced(org: Org) -> None:
     session = roads.reach(org, State.CANCELLING)
     session_api(org, session).post(path(session, "heartbeat"))
@@ -101,6 +104,7 @@ def test_a_cancel_whose_runner_goes_silent_is_over_with_the_lease(org: Org) -> N
     assert (row.state, row.reason) == (State.CANCELLED, "lease_expired")
 
 
+@pytest.mark.proves("life.attempts")
 @pytest.mark.parametrize("state", [State.DISPATCHED, State.RUNNING])
 def test_a_silent_runner_loses_its_last_attempt(org: Org, state: State) -> None:
     session = roads.reach(org, state)
@@ -111,6 +115,7 @@ def test_a_silent_runner_loses_its_last_attempt(org: Org, state: State) -> None:
     assert expired.lease_epoch == 1
 
 
+@pytest.mark.proves("life.attempts")
 @pytest.mark.parametrize("state", [State.DISPATCHED, State.RUNNING])
 def test_a_silent_runners_session_is_tried_again_while_attempts_remain(
     org: Org, state: State
@@ -140,6 +145,7 @@ def test_a_lease_lost_while_a_pause_is_desired_leaves_the_session_paused(org: Or
 # --- one pass --------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("stuck.live-not-reaped")
 def test_what_is_in_time_is_left_alone(org: Org) -> None:
     alive = [roads.reach(org, state) for state in State]
     before = [records.stored(org, session) for session in alive]
@@ -147,6 +153,7 @@ def test_what_is_in_time_is_left_alone(org: Org) -> None:
     assert [records.stored(org, session) for session in alive] == before
 
 
+@pytest.mark.proves("stuck.live-not-reaped", "fence.epoch-not-clock")
 def test_a_heartbeat_that_comes_before_the_pass_keeps_the_lease(org: Org) -> None:
     session = factories.running(org)
     roads.overdue(org, session, "lease_expires_at")
@@ -155,6 +162,7 @@ def test_a_heartbeat_that_comes_before_the_pass_keeps_the_lease(org: Org) -> Non
     assert records.fresh(org, session).state == State.RUNNING
 
 
+@pytest.mark.proves("stuck.nothing-overdue")
 def test_a_pass_counts_what_it_did_and_leaves_nothing_overdue() -> None:
     orgs = Org(), Org()
     for org in orgs:
@@ -195,6 +203,7 @@ def test_what_a_heartbeat_writes_is_in_no_index() -> None:
         assert not written & set(re.findall(r"\w+", definition)), definition
 
 
+@pytest.mark.proves("stuck.two-loops")
 def test_passes_at_the_same_time_do_nothing_twice(org: Org) -> None:
     sessions = [factories.running(org) for _ in range(12)]
     for session in sessions:
@@ -207,6 +216,7 @@ def test_passes_at_the_same_time_do_nothing_twice(org: Org) -> None:
         assert records.fresh(org, session).failures == 1
 
 
+@pytest.mark.proves("stuck.poison")
 def test_a_row_that_cannot_be_settled_holds_up_no_other(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:

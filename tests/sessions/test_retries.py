@@ -54,6 +54,7 @@ def attention(org: Org) -> list[str]:
     return [each["id"] for each in answer["items"]]
 
 
+@pytest.mark.proves("life.retry-of")
 @pytest.mark.parametrize("state", sorted(FINAL))
 def test_an_ended_session_is_tried_again_as_a_new_one(org: Org, state: State) -> None:
     session = roads.reach(org, state)
@@ -94,6 +95,7 @@ def test_a_retry_pins_the_newest_revision_or_the_same(org: Org) -> None:
     assert "recalled" in problem(refused, 409, "conflict")["detail"]
 
 
+@pytest.mark.proves("life.disposition")
 @pytest.mark.parametrize("decision", ["accept", "abandon", "retry"])
 def test_a_decision_takes_a_lost_session_off_the_list(
     org: Org, decision: str, tmp_path: Path
@@ -116,6 +118,7 @@ def test_a_decision_takes_a_lost_session_off_the_list(
     assert verify_bundle(bundle, None, None).exit_code == 0
 
 
+@pytest.mark.proves("life.disposition")
 def test_a_decision_stands_and_retries_once(org: Org) -> None:
     session = roads.reach(org, State.LOST)
     first, again = decide(org, session, "retry").json(), decide(org, session, "retry").json()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from tests.people import Api, Org
 
 
+@pytest.mark.proves("run.road")
 def test_a_session_goes_from_profile_to_completed_with_everything_recorded() -> None:
     org = Org()
     profile = org.operator.api.post(

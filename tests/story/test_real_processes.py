@@ -126,6 +126,7 @@ def asleep(*processes: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.proves("crash.runner")
 def test_a_killed_runner_leaves_no_harness_and_the_next_one_goes_on(
     house: House, profile: str, files: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_an_evicted_runner_loses_what_it_runs_and_is_given_nothing_more(house: H
     assert evicted.wait(15) == 0
 
 
+@pytest.mark.proves("fence.frozen-runner")
 def test_a_frozen_runner_can_write_nothing_when_it_wakes_up(
     house: House, profile: str, files: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
     "docs/lifecycle.md": lambda: lifecycle_page.render().encode(),
     "docs/errors.md": lambda: docs.render_errors_markdown().encode(),
     "docs/openapi.yaml": lambda: schema.document_bytes("yaml"),
+    # Only the tests know what they prove; nothing else of the product imports them.
+    "docs/proofs.md": lambda: import_module("tests.proofs").render().encode(),
 }
 
 
