@@ -8,6 +8,7 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.examples import Example
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
@@ -33,6 +34,7 @@ class ExecutorViewSet(ApiViewSet):
     inputs: ClassVar = {"drain": DrainIn, "undrain": NothingIn, "evict": EvictIn}
     outputs: ClassVar = dict.fromkeys(scopes, ExecutorOut)
     filters: ClassVar = {"list": ExecutorFilters}
+    tagged_actions: ClassVar = frozenset({"retrieve"})
     examples: ClassVar = {
         "evict": (Example("A host that cannot be trusted", request={"reason": "Disk errors"}),)
     }
@@ -43,8 +45,11 @@ class ExecutorViewSet(ApiViewSet):
         return self.answer(list_answer(executors.standings(rows), cursor, ExecutorOut))
 
     def retrieve(self, request: Request, executor_id: UUID) -> HttpResponse:
-        """Get one executor."""
-        return self._answer(executors.one(executor_id, by=self.principal))
+        """Get one executor. Being seen again does not change its ETag."""
+        (standing,) = executors.standings([executors.one(executor_id, by=self.principal)])
+        told = ExecutorOut.render(standing)
+        lasting = {name: value for name, value in told.items() if name != "last_seen_at"}
+        return self.answer(told, tag=etag.strong(executor_id, lasting))
 
     def drain(self, request: Request, executor_id: UUID) -> HttpResponse:
         """Drain an executor: its claims are refused, what it holds goes on.

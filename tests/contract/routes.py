@@ -350,7 +350,7 @@ TABLE = (
     Route("POST", f"{_SESSION}/resume", WRITE, paused, executes=True),
     Route("POST", f"{_SESSION}/cancel", WRITE, running, executes=True),
     Route("GET", _EXECUTORS, READ, executor, outsider=200),
-    Route("GET", _EXECUTOR, READ, executor),
+    Route("GET", _EXECUTOR, READ, executor, tagged=True),
     Route("POST", f"{_EXECUTOR}/drain", WRITE, executor, operates=True),
     Route("POST", f"{_EXECUTOR}/undrain", WRITE, executor, operates=True),
     Route("POST", f"{_EXECUTOR}/evict", WRITE, eviction, operates=True),
