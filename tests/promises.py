@@ -133,8 +133,6 @@ NOT_YET: dict[str, str] = {
     "fence.stale-on-record": "there is no audit log",
     "life.bulk": "not built",
     "life.executors": "not built",
-    "stuck.brake": "not built",
-    "stuck.metric": "there are no metrics",
     "limit.by-key": "not built",
     "access.staff-audited": "there is no audit log",
     "evidence.anchored": "there is no log of the organization",

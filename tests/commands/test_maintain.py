@@ -170,6 +170,7 @@ def test_a_loop_that_is_frozen_in_its_turn_holds_up_no_other(
         assert loop.wait(20) == 0
 
 
+@pytest.mark.proves("stuck.brake")
 def test_a_loop_that_was_away_gives_every_lease_one_more(house: House, profile: str) -> None:
     """The runner could not be heard by a loop that was not there; now it can."""
     session = house.dispatch(profile)

@@ -111,6 +111,7 @@ def told(logs: Sequence[Any], event: str) -> list[Any]:
 # --- very many at once -----------------------------------------------------------------------
 
 
+@pytest.mark.proves("stuck.brake")
 def test_very_many_leases_are_held_back_for_one_lease_and_then_lost(org: Org) -> None:
     silent, well = executing(org, 10), executing(org, 10)
     time_goes_by(org, LEASE + 1)
@@ -143,6 +144,7 @@ def test_very_many_leases_are_held_back_for_one_lease_and_then_lost(org: Org) ->
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("stuck.brake")
 def test_who_comes_back_while_it_brakes_has_lost_nothing(org: Org) -> None:
     sessions = executing(org, 12)
     time_goes_by(org, LEASE + 30)
@@ -230,6 +232,7 @@ def test_the_cause(seen: Look, expected: str | None) -> None:
 # --- the reaper's own absence ----------------------------------------------------------------
 
 
+@pytest.mark.proves("stuck.brake")
 def test_after_an_absence_every_lease_has_one_lease_to_be_heard_of(org: Org) -> None:
     back, away = executing(org, 2)
     time_goes_by(org, 3600, unseen=True)
@@ -312,6 +315,7 @@ def test_longer_leases_are_held_back_for_longer(org: Org) -> None:
     assert records.fresh(org, long).state == State.LOST
 
 
+@pytest.mark.proves("stuck.brake")
 def test_a_reaper_that_is_away_again_and_again_lets_nothing_stay_stuck(org: Org) -> None:
     """`maintain --once` every few minutes is such a one."""
     executing(org, 1)
@@ -328,6 +332,7 @@ def test_a_reaper_that_is_away_again_and_again_lets_nothing_stay_stuck(org: Org)
 # --- several loops ---------------------------------------------------------------------------
 
 
+@pytest.mark.proves("stuck.two-loops")
 def test_passes_at_the_same_time_begin_one_brake(org: Org) -> None:
     sessions = executing(org, 12)
     time_goes_by(org, LEASE + 1)
@@ -343,6 +348,7 @@ def test_passes_at_the_same_time_begin_one_brake(org: Org) -> None:
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("stuck.frozen-loop")
 def test_a_loop_that_was_frozen_while_it_looked_changes_no_decision(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +397,7 @@ class Executor:
             assert self.lost, "held back for more than one lease"
 
 
+@pytest.mark.proves("stuck.brake", "stuck.live-not-reaped")
 @given(
     st.lists(
         st.tuples(

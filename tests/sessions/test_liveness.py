@@ -74,6 +74,7 @@ def test_open_sessions_of_all_organizations_are_counted_by_state(org: Org) -> No
     assert now["keeptrusts_leases_live"][""] == sum(now["keeptrusts_sessions"][s] for s in leased)
 
 
+@pytest.mark.proves("stuck.metric")
 @pytest.mark.parametrize(
     ("state", "column"),
     [
@@ -197,6 +198,7 @@ def test_readiness_says_when_the_loop_is_away_and_stays_ready() -> None:
     assert client().get("/readyz").status_code == 200
 
 
+@pytest.mark.proves("stuck.metric")
 def test_the_check_after_each_module_finds_what_is_stuck(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:

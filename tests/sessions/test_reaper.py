@@ -241,6 +241,7 @@ def test_a_row_that_cannot_be_settled_holds_up_no_other(
     assert records.fresh(org, poison).state == State.LOST
 
 
+@pytest.mark.proves("stuck.poison")
 def test_a_whole_batch_that_cannot_be_settled_holds_up_no_other(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:
