@@ -43,8 +43,8 @@ class Notifier:
                 due, self._due = self._due, set()
             try:
                 self._send(due)
-            except (psycopg.Error, OSError) as error:
-                # The waiters' own look makes up for it.
+            except Exception as error:
+                # Whatever it is, the thread goes on; the waiters' own look makes up for it.
                 log.warning("wakeups.not_sent", reason=str(error).strip())
 
     def _send(self, due: set[UUID]) -> None:
@@ -61,10 +61,11 @@ class Notifier:
 
 
 def address() -> dict[str, Any]:
-    """The application's connection parameters, for connections outside Django's."""
+    """The application's connection parameters, for connections outside Django's: what libpq knows
+    of them, certificates and timeouts included, and nothing that is Django's own."""
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     parameters = connection.get_connection_params()
-    wanted = ("dbname", "user", "password", "host", "port", "sslmode", "connect_timeout")
-    return {name: parameters[name] for name in wanted if parameters.get(name)}
+    return {name: value for name, value in parameters.items() if name in known and value}
 
 
 _notifier = Notifier()
