@@ -6,8 +6,8 @@ Pure but for the event that wakes a waiter: what is on offer and what time it is
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -97,7 +97,7 @@ class Look:
     def __init__(self, line: Line, now: float) -> None:
         self._line = line
         self._room_left = {w: w.most for w in line.waiters if line.may_be_offered(w, now)}
-        self._able: dict[int, deque[Waiter]] = {}
+        self._takers: dict[int, Iterator[Waiter]] = {}
         self._running: Counter[UUID | str] = Counter()
         self.closed = {offer.lane for offer in line.barren}
 
@@ -112,7 +112,7 @@ class Look:
     def _make(self, offer: Offer) -> None:
         if self._fills(offer.profile_id, offer.profile_limit):
             self.closed.add(offer.lane)
-        elif taker := self._taker(offer):
+        elif taker := next(self._takers_of(offer), None):
             self._room_left[taker] -= 1
             taker.offer(taker.most - self._room_left[taker])
             self._running.update((offer.profile_id, offer.key))
@@ -125,14 +125,17 @@ class Look:
         vain. How many do run is the claim's to count, under its locks."""
         return bool(limited) and limit is not None and self._running[limited] >= limit
 
-    def _taker(self, offer: Offer) -> Waiter | None:
-        if offer.lane not in self._able:
-            able = (w for w in self._room_left if w.could_take(offer))
-            self._able[offer.lane] = deque(able)
-        candidates = self._able[offer.lane]
-        while candidates and not self._is_free(candidates[0]):
-            candidates.popleft()
-        return candidates[0] if candidates else None
+    def _takers_of(self, offer: Offer) -> Iterator[Waiter]:
+        """One for each lane, so that no waiter is compared with it more often than once."""
+        if offer.lane not in self._takers:
+            self._takers[offer.lane] = self._able(offer)
+        return self._takers[offer.lane]
 
-    def _is_free(self, waiter: Waiter) -> bool:
+    def _able(self, offer: Offer) -> Iterator[Waiter]:
+        for waiter in self._room_left:
+            if self._has_room(waiter) and waiter.could_take(offer):
+                while self._has_room(waiter):
+                    yield waiter
+
+    def _has_room(self, waiter: Waiter) -> bool:
         return self._room_left[waiter] > 0 and waiter in self._line.waiters
