@@ -56,7 +56,7 @@ def request(
     now = clock.now()
     grant = PermissionGrant(
         organization_id=session.organization_id,
-        session_id=session.id,
+        session=session,
         **fields,
         state=GrantState.REQUESTED,
         operation_digest=operation_digest(session, fields),
@@ -171,6 +171,7 @@ def held(session: RunnerSession, grant_id: UUID) -> PermissionGrant:
     )
     if grant is None:
         raise NotFound
+    grant.session = session
     return grant
 
 

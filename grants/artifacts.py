@@ -77,7 +77,7 @@ def seal(
     _limits(session)
     artifact = Artifact.objects.create(
         organization_id=session.organization_id,
-        session_id=session.id,
+        session=session,
         name=description.name,
         kind=description.kind,
         media_type=description.media_type,

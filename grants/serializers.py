@@ -12,6 +12,7 @@ from keeptrusts_runners import ids
 from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
 from keeptrusts_runners.clock import rfc3339
+from sessions.models import DesiredState
 
 _OPERATION = r"[\x21-\x29\x2b-\x7e]+"
 
@@ -66,6 +67,12 @@ class ArtifactOut(OutputShape):
     lease_epoch = serializers.IntegerField()
     created_by = serializers.CharField()
     created_at = InstantOut()
+
+
+class ArtifactAnswer(ArtifactOut):
+    """A stored artifact, and what its session is to become."""
+
+    desired_state = serializers.ChoiceField(DesiredState.choices, source="session.desired_state")
 
 
 class GrantIn(InputShape):
@@ -134,15 +141,22 @@ class GrantOut(OutputShape):
         ]
 
 
+class GrantAnswer(GrantOut):
+    """A requested or issued grant, and what its session is to become."""
+
+    desired_state = serializers.ChoiceField(DesiredState.choices, source="session.desired_state")
+
+
 class UseOut(OutputShape):
     id = IdOut("grant")
     allowed = serializers.BooleanField()
     uses = serializers.IntegerField()
     expires_at = InstantOut(allow_null=True)
     state = serializers.ChoiceField(GrantState.choices)
+    desired_state = serializers.ChoiceField(DesiredState.choices)
 
 
-def grant_out(grant: PermissionGrant, now: Any) -> dict[str, Any]:
+def grant_out(grant: PermissionGrant, now: Any, shape: type[GrantOut] = GrantOut) -> dict[str, Any]:
     """The grant as it is at this instant: one that is over never shows as active, even where
     nothing has written its end down yet."""
-    return GrantOut.render(grant) | {"state": access.current_state(grant, now)}
+    return shape.render(grant) | {"state": access.current_state(grant, now)}

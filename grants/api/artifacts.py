@@ -23,7 +23,7 @@ from grants.api import uploads
 from grants.artifacts import Description
 from grants.filters import ArtifactFilters
 from grants.models import Artifact
-from grants.serializers import ArtifactOut
+from grants.serializers import ArtifactAnswer, ArtifactOut
 from grants.storage import Blob, Draft
 from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.idempotency import attempt_for
@@ -77,7 +77,7 @@ class ArtifactViewSet(ApiViewSet):
     }
     session_token_actions: ClassVar = frozenset({"list", "create", "retrieve", "content"})
     non_atomic_actions: ClassVar = frozenset({"create"})
-    outputs: ClassVar = dict.fromkeys(("list", "create", "retrieve"), ArtifactOut)
+    outputs: ClassVar = {"list": ArtifactOut, "create": ArtifactAnswer, "retrieve": ArtifactOut}
     filters: ClassVar = {"list": ArtifactFilters}
     media_types: ClassVar = {"content": (OCTETS,)}
     statuses: ClassVar = {"content": (200, 206)}
@@ -150,7 +150,7 @@ class ArtifactViewSet(ApiViewSet):
             if kept := attempt.recorded(digest):
                 return kept
         made = artifacts.seal(session_id, blob, description, by=self.principal, lease_epoch=epoch)
-        answer = self.answer(ArtifactOut.render(made), 201)
+        answer = self.answer(ArtifactAnswer.render(made), 201)
         if attempt is not None:
             attempt.record(digest, answer)
         return answer

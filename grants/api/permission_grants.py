@@ -14,6 +14,7 @@ from grants.models import PermissionGrant
 from grants.serializers import (
     ApproveIn,
     DenyIn,
+    GrantAnswer,
     GrantIn,
     GrantOut,
     UseIn,
@@ -65,7 +66,7 @@ class PermissionGrantViewSet(ApiViewSet):
         "list": GrantOut,
         "list_all": GrantOut,
         "retrieve": GrantOut,
-        "create": GrantOut,
+        "create": GrantAnswer,
         "approve": GrantOut,
         "deny": GrantOut,
         "use": UseOut,
@@ -125,7 +126,8 @@ class PermissionGrantViewSet(ApiViewSet):
         fields.pop("lease_epoch", None)
         wanted = {"resource": "", "constraints": {}} | fields
         grant = access.request(session_id, wanted, by=self.principal, lease_epoch=epoch)
-        return self._answer(grant, 201)
+        answer = grant_out(grant, clock.now(), GrantAnswer)
+        return self.answer(answer, 201, _tag(grant))
 
     def retrieve(self, request: Request, session_id: UUID, grant_id: UUID) -> HttpResponse:
         """Get one permission grant."""
@@ -180,11 +182,12 @@ class PermissionGrantViewSet(ApiViewSet):
             "uses": grant.uses,
             "expires_at": grant.expires_at,
             "state": state,
+            "desired_state": grant.session.desired_state,
         }
         return self.answer(UseOut.render(answer))
 
-    def _answer(self, grant: PermissionGrant, status: int = 200) -> HttpResponse:
-        return self.answer(grant_out(grant, clock.now()), status, _tag(grant))
+    def _answer(self, grant: PermissionGrant) -> HttpResponse:
+        return self.answer(grant_out(grant, clock.now()), tag=_tag(grant))
 
 
 def _tag(grant: PermissionGrant) -> str:

@@ -16,10 +16,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from keeptrusts_runners import ids
+from sessions.models import RunnerExecutor
 from tests import factories
-from tests.live import serving
+from tests.live import serving, until
 from tests.people import Org, token_of
 
 PATIENCE = 20
@@ -128,6 +130,37 @@ def test_a_client_that_has_gone_is_handed_nothing(live_url: str) -> None:
         session = factories.pending(org)
         _, (item,) = staying.result(PATIENCE + 5)
     assert item["id"] == ids.encode("sess", session.id)
+
+
+@pytest.mark.proves("claim.at-rest")
+def test_many_who_wait_hold_neither_a_thread_nor_a_connection(live_url: str) -> None:
+    """The server has eight threads, each with a connection; what else asks is answered."""
+    org, many = Org(), 60
+    with ThreadPoolExecutor(many) as pool:
+        claims = [
+            waiting(pool, live_url, org, executor={"name": f"runner-{number}"})
+            for number in range(many)
+        ]
+        until(lambda: _asked(org) == many)
+        assert claim(live_url, org) == (204, [])
+        assert _connections() < many / 2
+        sessions = [factories.pending(org, factories.profile(org)) for _ in range(many)]
+        answers = [each.result(PATIENCE + 5) for each in claims]
+    given = [item["id"] for _, items in answers for item in items]
+    assert sorted(given) == sorted(ids.encode("sess", session.id) for session in sessions)
+
+
+def _asked(org: Org) -> int:
+    """How many executors have had their first answer."""
+    with org.scope():
+        return RunnerExecutor.objects.exclude(name="").count()
+
+
+def _connections() -> int:
+    with connections["migrate"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        (number,) = cursor.fetchone()
+        return int(number)
 
 
 def test_waiting_longer_than_half_a_minute_is_refused_as_by_any_claim(live_url: str) -> None:

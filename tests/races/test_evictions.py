@@ -48,6 +48,7 @@ def left(org: Org) -> int:
         return RunnerSession.objects.leased().count()
 
 
+@pytest.mark.proves("life.executors")
 def test_no_lease_of_an_evicted_executor_is_left() -> None:
     for _ in range(8):
         assert left(Org()) == 0

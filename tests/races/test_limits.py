@@ -80,6 +80,7 @@ def overdrawn(by_key: Counter[str], by_profile: Counter[int]) -> bool:
     return keys or any(live > most for most, live in by_profile.items())
 
 
+@pytest.mark.proves("limit.by-key", "limit.held")
 def test_no_limit_is_overdrawn_whichever_way_sessions_are_claimed(org: Org) -> None:
     by_key, by_profile = race(org)
     assert not overdrawn(by_key, by_profile), (by_key, by_profile)

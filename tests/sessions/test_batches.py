@@ -139,6 +139,7 @@ def test_what_was_created_since_the_dry_run_is_left_alone(org: Org, on: RunnerPr
     assert records.fresh(org, later).state == State.PENDING
 
 
+@pytest.mark.proves("life.bulk")
 def test_what_begins_to_match_after_the_start_is_left_alone(org: Org, on: RunnerProfile) -> None:
     pending(org, on, 2)
     batch = started(org, CANCEL, filter_of(on))
@@ -385,6 +386,7 @@ def test_force_ends_leases_now_those_of_cancelling_sessions_too(
         records.assert_sound(org, session)
 
 
+@pytest.mark.proves("life.bulk")
 def test_what_ended_meanwhile_is_skipped(org: Org, on: RunnerProfile) -> None:
     done = factories.running(org, factories.pending(org, on))
     asked = factories.running(org, factories.pending(org, on))
@@ -515,6 +517,7 @@ def test_what_may_have_had_its_only_effect_is_refused(org: Org, on: RunnerProfil
 # --- working off -----------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.bulk")
 def test_a_batch_of_a_thousand_is_done(org: Org, on: RunnerProfile) -> None:
     by = org.operator.principal
     with org.scope():
@@ -538,6 +541,7 @@ def test_a_batch_of_a_thousand_is_done(org: Org, on: RunnerProfile) -> None:
     assert len(seen) == 1000
 
 
+@pytest.mark.proves("life.bulk")
 def test_passes_at_the_same_time_do_nothing_twice(org: Org, on: RunnerProfile) -> None:
     sessions = [ended(org, on) for _ in range(30)]
     batch = started(org, RETRY, filter_of(on))
@@ -696,6 +700,7 @@ def _revoked(org: Org, by: Any) -> None:
         accounts.revoke_service_account(org.id, by.account.id)
 
 
+@pytest.mark.proves("life.bulk")
 @pytest.mark.parametrize("how", [_removed, _made_viewer, _disabled, _revoked])
 def test_who_loses_the_right_midway_has_the_rest_refused(
     org: Org, on: RunnerProfile, how: Callable[[Org, Any], None]

@@ -47,6 +47,7 @@ def dispatch(org: Org, **fields: Any) -> Any:
     return org.operator.api.post("/runners/sessions", body)
 
 
+@pytest.mark.proves("limit.by-key")
 def test_one_session_of_a_key_runs_at_a_time_across_profiles(org: Org) -> None:
     first, second = keyed(org), keyed(org)
     other, free = keyed(org, "deploy/us"), factories.pending(org)
@@ -62,6 +63,7 @@ def test_a_key_may_be_shared_by_as_many_as_its_dispatches_say(org: Org) -> None:
     assert taken(org) == []
 
 
+@pytest.mark.proves("limit.by-key")
 def test_the_least_limit_that_anybody_names_counts(org: Org) -> None:
     """Who wants to be alone is alone: before it begins, and while it runs."""
     shared = keyed(org, concurrency_limit=3)
@@ -73,6 +75,7 @@ def test_the_least_limit_that_anybody_names_counts(org: Org) -> None:
     assert refused(org, keyed(org, concurrency_limit=3)) == "key_limit_reached"
 
 
+@pytest.mark.proves("limit.no-leak")
 @pytest.mark.parametrize("ending", ["paused", "lost", "forced", "cancelled"])
 def test_a_slot_is_free_when_its_lease_is_over_however_it_ends(org: Org, ending: str) -> None:
     session = keyed(org)

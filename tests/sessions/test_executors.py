@@ -61,6 +61,7 @@ def row(org: Org, claimed: dict[str, Any]) -> RunnerSession:
 # --- known from claims -----------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.executors")
 def test_an_executor_is_known_from_its_first_question_for_work(org: Org) -> None:
     profile = ids.encode("prof", factories.profile(org).id)
     assert claim(org, labels={"zone": "a"}, profiles=[profile]).status_code == 204
@@ -142,6 +143,7 @@ def test_a_claim_by_id_makes_an_executor_known_too(org: Org) -> None:
 # --- drain -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.executors")
 def test_a_drained_executor_is_handed_nothing_and_told_so(org: Org) -> None:
     executor, (claimed,) = holding(org)
     waiting = factories.pending(org)
@@ -192,6 +194,7 @@ def test_a_drained_executor_is_not_counted_among_those_who_ask(org: Org) -> None
 # --- evict -----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.executors")
 def test_eviction_ends_every_lease_now_and_with_it_what_it_allowed(org: Org) -> None:
     on = factories.profile(org, max_attempts=2, backoff_seconds=0)
     for _ in range(2):
@@ -250,6 +253,7 @@ def test_eviction_goes_on_where_it_stopped(org: Org, monkeypatch: pytest.MonkeyP
     assert asked(org, executor, "evict", reason="r").json()["sessions_held"] == 0
 
 
+@pytest.mark.proves("life.executors")
 def test_revoking_an_account_ends_what_it_holds_under_any_name(org: Org) -> None:
     on = factories.profile(org, max_attempts=2, backoff_seconds=0)
     machine = org.machine()

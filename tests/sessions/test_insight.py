@@ -120,6 +120,7 @@ def test_what_it_waits_for_is_named(org: Org) -> None:
     assert explain(org, held)["waiting"]["code"] == "profile_paused"
 
 
+@pytest.mark.proves("explain.why")
 def test_whether_anybody_could_take_it_is_told(org: Org) -> None:
     session = factories.pending(org, labels={"gpu": "a100", "zone": "b"})
     alone = explain(org, session)

@@ -109,6 +109,7 @@ def put_off(org: Org) -> None:
     backlog(org, factories.profile(org), not_before=later)
 
 
+@pytest.mark.proves("claim.past-backlog")
 @pytest.mark.parametrize("block", [blocked_by_limit, blocked_by_labels, blocked_by_pause, put_off])
 def test_thousands_that_nobody_may_take_hold_up_nobody(org: Org, block: Any) -> None:
     block(org)
@@ -120,6 +121,7 @@ def test_thousands_that_nobody_may_take_hold_up_nobody(org: Org, block: Any) -> 
         settle(org)
 
 
+@pytest.mark.proves("claim.order")
 def test_the_order_is_strict_over_lanes_and_beyond_the_first_look(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:

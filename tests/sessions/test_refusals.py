@@ -35,6 +35,7 @@ def stale(org: Org) -> tuple[RunnerSession, Api]:
     return factories.running(org, roads.requeue(org, first)), token
 
 
+@pytest.mark.proves("fence.stale-on-record")
 def test_a_stale_write_is_on_record_and_not_in_the_chain(org: Org) -> None:
     session, token = stale(org)
     before = records.kinds(org, session)
@@ -57,6 +58,7 @@ def test_a_stale_write_is_on_record_and_not_in_the_chain(org: Org) -> None:
     assert records.kinds(org, session) == before
 
 
+@pytest.mark.proves("fence.stale-on-record")
 def test_every_kind_of_write_has_a_row_of_its_own(org: Org) -> None:
     session, token = stale(org)
     grant = ids.encode("grant", ids.new())
@@ -72,6 +74,7 @@ def test_every_kind_of_write_has_a_row_of_its_own(org: Org) -> None:
     assert found == {"events", "checkpoint", "patch", "use", "permissions", "artifacts"}
 
 
+@pytest.mark.proves("fence.stale-on-record")
 def test_repeats_within_a_minute_are_counted(org: Org) -> None:
     session, token = stale(org)
     for _ in range(3):
@@ -84,6 +87,7 @@ def test_repeats_within_a_minute_are_counted(org: Org) -> None:
     assert found[0]["first_at"] <= found[0]["last_at"]
 
 
+@pytest.mark.proves("explain.why")
 def test_a_refused_claim_says_why_in_explain_and_in_the_log(org: Org) -> None:
     on: RunnerProfile = factories.profile(org, max_concurrent_sessions=1)
     factories.running(org, factories.pending(org, on))
@@ -177,6 +181,7 @@ def cancellation(org: Org, session: RunnerSession) -> dict[str, Any]:
     return dict(org.viewer.api.get(path(session)).json()["cancel"])
 
 
+@pytest.mark.proves("life.cancel-ladder")
 def test_a_cancellation_is_followed_from_the_request_to_the_acknowledgement(org: Org) -> None:
     session = factories.running(org)
     assert org.viewer.api.get(path(session)).json()["cancel"] is None
