@@ -45,12 +45,14 @@ def document(
     size: Size,
     workers: int,
     started: datetime,
+    load: float,
 ) -> dict[str, Any]:
-    """The whole result as JSON takes it."""
+    """The whole result as JSON takes it. `load` is the machine's load average before the run."""
     return {
         "started_at": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round((datetime.now(UTC) - started).total_seconds()),
         "version": settings.VERSION,
+        "load_before": load,
         "machine": machine(),
         "server": {"workers": workers, "threads": settings.ENVIRONMENT.web_threads},
         "size": asdict(size),
@@ -102,6 +104,7 @@ def _facts(result: Mapping[str, Any]) -> Iterator[str]:
     on, size, server = result["machine"], result["size"], result["server"]
     yield f"{result['started_at'][:10]}, version {result['version']}, {result['seconds']} s in all"
     yield f"{on['cores']} cores, {on['memory_gib']} GiB, {on['system']}, Python {on['python']}"
+    yield f"load average before it began: {result['load_before']:.1f}; idle is near 0"
     yield (
         f"PostgreSQL {on['postgresql']}, fsync {on['fsync']}, "
         f"synchronous_commit {on['synchronous_commit']}"

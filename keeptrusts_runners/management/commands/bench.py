@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"\nRecorded in {report.keep(result)}.")
 
     def _run(self, names: list[str], size: Size, workers: int) -> dict[str, Any]:
-        started = datetime.now(UTC)
+        started, load = datetime.now(UTC), os.getloadavg()[0]
         found: dict[str, list[Figure]] = {}
         with stage.raised(settings.ENVIRONMENT.data_dir, workers) as here:
             for name in names:
@@ -61,7 +62,7 @@ class Command(BaseCommand):
                 self.stdout.flush()
                 found[name] = BENCHMARKS[name].measure(here, size)
                 self._say(found[name])
-            return report.document(found, _about(), size, workers, started)
+            return report.document(found, _about(), size, workers, started, load)
 
     def _say(self, figures: list[Figure]) -> None:
         self.stdout.write(report.table([one.as_json() for one in figures]))
