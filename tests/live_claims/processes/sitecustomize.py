@@ -17,7 +17,7 @@ def _wakeups(module):
     module.announce = lambda organization_id: None
 
 
-def _live(module):
+def _waiting_room(module):
     if "looks" in _loses:
         module.LOOK_SECONDS = 3600.0
 
@@ -37,7 +37,7 @@ def _queue(module):
 _CHANGES = {
     "sessions.wakeups": _wakeups,
     "sessions.queue": _queue,
-    "keeptrusts_runners.live": _live,
+    "sessions.waiting_room": _waiting_room,
 }
 
 
