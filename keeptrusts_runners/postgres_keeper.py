@@ -40,6 +40,7 @@ from keeptrusts_runners.postgres_programs import Account, as_account
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20.0
+LONGEST_PAUSE_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
 
 SETTINGS = {
@@ -206,19 +207,22 @@ def _reason(output: str) -> str:
 
 
 def keep(server: Server, report_ready: Callable[[], None]) -> None:
-    """Run the server until nobody uses it. Ends with PostgresError if it will not stay up."""
+    """Run the server until nobody uses it, and start it again however it ends. Raises PostgresError
+    when it does not start the first time."""
     users = open_private(server.where.users_lock)
-    short_lives = 0
     server.prepare()
     try:
-        while short_lives < 5:
-            server.start()
-            started = time.monotonic()
-            report_ready()
+        server.start()
+        report_ready()
+        short_lives = 0
+        while True:
+            began = time.monotonic()
             if _watch(server, users):
                 return
-            short_lives = short_lives + 1 if time.monotonic() - started < 1 else 0
-        raise PostgresError("PostgreSQL keeps crashing.")
+            short_lives = short_lives + 1 if time.monotonic() - began < 1 else 0
+            if _are_gone(users, min(0.05 * 2**short_lives, LONGEST_PAUSE_SECONDS)):
+                return
+            _start_again(server)
     finally:
         server.stop()
         if server.where.socket_dir.parent != server.where.place:
@@ -237,6 +241,26 @@ def _watch(server: Server, users: int) -> bool:
         except subprocess.TimeoutExpired:
             if try_lock(users, fcntl.LOCK_EX):
                 return True
+
+
+def _are_gone(users: int, seconds: float) -> bool:
+    """Wait for so long, so that a server that crashes again and again does not eat the machine;
+    True as soon as nobody uses it any more, as in `_watch`."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        if try_lock(users, fcntl.LOCK_EX):
+            return True
+        time.sleep(min(left, POLL_SECONDS))
+    return False
+
+
+def _start_again(server: Server) -> None:
+    """One that crashes as it recovers is another that has ended: its users are still there."""
+    try:
+        server.start()
+    except PostgresError:
+        traceback.print_exc()
+        server.stop()
 
 
 def _detach(where: Location) -> None:

@@ -198,6 +198,31 @@ def test_kill_9_of_the_server_is_healed_by_its_keeper(
     assert parent(postmaster(data_dir)) == keeper
 
 
+@pytest.mark.proves("crash.kept-alive")
+def test_a_server_that_is_killed_as_it_recovers_is_healed_too(
+    data_dir: Path, start_user: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """However often: its users are still there, and nobody else would start it again."""
+    start_user(data_dir)
+    keep_a_row(data_dir)
+    keeper = parent(postmaster(data_dir))
+    for _ in range(6):
+        killed = postmaster(data_dir)
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda killed=killed: started_after(killed, data_dir))
+    eventually(lambda: postgres.answers(postgres.location(data_dir).socket_dir))
+    assert ask(data_dir, "SELECT seven FROM kept") == "7"
+    assert parent(postmaster(data_dir)) == keeper
+
+
+def started_after(killed: int, data_dir: Path) -> bool:
+    """Is there another first process, whether or not it answers yet?"""
+    try:
+        return postmaster(data_dir) != killed
+    except (OSError, IndexError, ValueError):
+        return False
+
+
 def test_a_start_right_after_kill_9_of_both_succeeds(
     data_dir: Path, start_user: Callable[..., subprocess.Popen[str]]
 ) -> None:
