@@ -43,8 +43,8 @@ def queue(org: Org, on: RunnerProfile, length: int) -> list[UUID]:
     """So many pending sessions at little cost: one dispatched, and rows like it, whose ledgers
     begin with what happens next."""
     like = pending(org, on)
-    columns = [f.column for f in RunnerSession._meta.concrete_fields if f.column != "id"]
-    named = ", ".join(columns)
+    columns = [f.column for f in RunnerSession._meta.concrete_fields if not f.generated]
+    named = ", ".join(column for column in columns if column != "id")
     with org.scope(), connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO runner_session ({named}) SELECT {named}"
