@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from random import randrange
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from profiles.models import RunnerProfile
-from sessions import claims, outcomes, queue
+from sessions import claims, limits, outcomes
+from sessions.limits import Use
 from sessions.models import RunnerSession
 from sessions.states import LEASED
 from tests.faults.drain import Drain
@@ -93,26 +94,24 @@ def test_nothing_is_doubled_or_stuck_under_many_schedules(
 def counted_slots(patch: pytest.MonkeyPatch) -> None:
     """A counter instead of the live leases: up with each claim, down with each outcome. What is
     lost for silence is forgotten."""
-    taken: Counter[Any] = Counter()
+    taken: Counter[UUID] = Counter()
     step, end = claims._claim_step, outcomes.end
 
     def counting_step(session: RunnerSession, *more: Any) -> Any:
         taken[session.profile_id] += 1
         return step(session, *more)
 
-    def counting_end(session_id: Any, *what: Any, **how: Any) -> RunnerSession:
+    def counting_end(session_id: UUID, *what: Any, **how: Any) -> RunnerSession:
         was_leased = RunnerSession.objects.filter(id=session_id, state__in=LEASED).exists()
         ended = end(session_id, *what, **how)
         taken[ended.profile_id] -= was_leased
         return ended
 
-    def free(profiles: list[RunnerProfile]) -> dict[Any, int]:
-        limited = [profile for profile in profiles if profile.max_concurrent_sessions]
-        return {each.id: each.max_concurrent_sessions - taken[each.id] for each in limited}
-
     patch.setattr(claims, "_claim_step", counting_step)
     patch.setattr(outcomes, "end", counting_end)
-    patch.setattr(queue, "free_slots", free)
+    patch.setattr(
+        limits, "_use_of_profiles", lambda named: {each: Use(taken[each]) for each in named}
+    )
 
 
 @pytest.mark.proves("tests.controls")
