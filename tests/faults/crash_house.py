@@ -135,11 +135,13 @@ class CrashHouse:
     # --- and what it is held to --------------------------------------------------------------
 
     def recovered_after(self, fault: Callable[[], None], load: Load) -> float:
-        """Milliseconds until a claim is acknowledged again."""
+        """Milliseconds until a claim is acknowledged that was asked for after it."""
         fault()
         hit_at = time.monotonic()
-        eventually(lambda: load.last_claim_at > hit_at, "claims go on", RECOVERY_SECONDS)
-        return (load.last_claim_at - hit_at) * 1000
+        claimed_at = eventually(
+            lambda: load.claimed_since(hit_at), "claims go on", RECOVERY_SECONDS
+        )
+        return (claimed_at - hit_at) * 1000
 
     @contextmanager
     def answering_too_soon(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,13 +33,14 @@ class Journal:
         self.path = directory / f"journal-{next(_numbers)}"
         self._file = self.path.open("a")
         self._places = itertools.count()
-        self._lock = threading.Lock()
         self.acknowledged = 0
-        self.last_claim_at = 0.0
+        # Of the last claim that was acknowledged, on the monotonic clock.
+        self.claim_asked_at = self.claimed_at = self._asked_at = 0.0
 
     def ask(self, verb: str, **facts: Any) -> int:
         """Note a request before it is sent; its place in the journal."""
         place = next(self._places)
+        self._asked_at = time.monotonic()
         self._write({"place": place, "asked": {"verb": verb, **facts}})
         return place
 
@@ -50,7 +50,7 @@ class Journal:
         os.fsync(self._file.fileno())
         self.acknowledged += 1
         if verb == "claim":
-            self.last_claim_at = time.monotonic()
+            self.claim_asked_at, self.claimed_at = self._asked_at, time.monotonic()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(line) + "\n")

@@ -80,7 +80,6 @@ class WorkingClient:
                     self._expect(error)
         except BaseException as error:
             self.failures.append(error)
-            raise
         finally:
             self.journal.close()
             self.transport.close()
@@ -194,10 +193,10 @@ class Load:
     def acknowledged(self) -> int:
         return sum(client.journal.acknowledged for client in self.clients)
 
-    @property
-    def last_claim_at(self) -> float:
-        """When a claim was last acknowledged, on the monotonic clock."""
-        return max(client.journal.last_claim_at for client in self.clients)
+    def claimed_since(self, instant: float) -> float | None:
+        """When a claim was acknowledged that was asked for after this, on the monotonic clock."""
+        later = [c.journal.claimed_at for c in self.clients if c.journal.claim_asked_at > instant]
+        return min(later, default=None)
 
     @property
     def journals(self) -> list[Path]:
