@@ -16,6 +16,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "claim.honours": "A claim honours start times, labels, profiles, pauses and recalls.",
         "claim.id-repeats": "A claim repeated with its `claim_id` answers the same leases.",
         "claim.waits": "A waiting claim is answered with what is dispatched meanwhile.",
+        "claim.first-come": "Waiting executors are served first come, first served.",
         "claim.lost-signal": "A lost wake-up costs a waiting claim two seconds at most.",
         "claim.at-rest": "A waiting executor holds no thread and no database connection.",
         "fence.every-write": "Every execution write is refused once its epoch is over.",
@@ -43,6 +44,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "life.retry-of": "A retry is a new session; the old one stays as it ended.",
         "life.pinned": "What runs is the harness revision that was pinned at dispatch.",
         "life.bulk": "Bulk actions work on a frozen filter and account for every session.",
+        "life.summary": "Failures are summed up by reason, harness, profile or executor.",
         "life.executors": "Executors are listed, drained and evicted.",
     },
     "Nothing stays stuck (contract §5)": {
@@ -141,5 +143,12 @@ FOUND: tuple[tuple[str, str, str], ...] = (
         "A server whose own clock was off refused good tokens, took those that were over, and "
         "signed browsers out.",
         "tests/faults/test_clocks.py::test_a_token_is_good_at_every_server_until_its_end",
+    ),
+    (
+        "2026-11-25",
+        "A PostgreSQL that was killed while it recovered, or five times within seconds, was never "
+        "started again.",
+        "tests/platform/test_postgres.py"
+        "::test_a_server_that_is_killed_as_it_recovers_is_healed_too",
     ),
 )

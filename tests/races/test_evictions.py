@@ -54,6 +54,7 @@ def test_no_lease_of_an_evicted_executor_is_left() -> None:
         assert left(Org()) == 0
 
 
+@pytest.mark.proves("tests.controls")
 def test_claims_that_do_not_lock_their_executor_are_caught_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -80,7 +80,7 @@ def overdrawn(by_key: Counter[str], by_profile: Counter[int]) -> bool:
     return keys or any(live > most for most, live in by_profile.items())
 
 
-@pytest.mark.proves("limit.by-key", "limit.held")
+@pytest.mark.proves("limit.held", "limit.by-key")
 def test_no_limit_is_overdrawn_whichever_way_sessions_are_claimed(org: Org) -> None:
     by_key, by_profile = race(org)
     assert not overdrawn(by_key, by_profile), (by_key, by_profile)
@@ -88,6 +88,7 @@ def test_no_limit_is_overdrawn_whichever_way_sessions_are_claimed(org: Org) -> N
     assert by_key["alone"] == 1
 
 
+@pytest.mark.proves("tests.controls")
 def test_limits_counted_without_a_lock_are_caught_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_lock", lambda numbers, **_: set(numbers))
     assert any(overdrawn(*race(Org())) for _ in range(10))

@@ -332,6 +332,7 @@ def test_a_runner_and_a_reader_ask_for_none(org: Org, on: RunnerProfile) -> None
 # --- cancel ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("life.bulk")
 def test_a_batch_tells_who_asked_for_what_and_how_far_it_is(org: Org, on: RunnerProfile) -> None:
     sessions = pending(org, on, 3)
     batch = started(org, CANCEL, filter_of(on, state=["pending"]))
@@ -541,7 +542,7 @@ def test_a_batch_of_a_thousand_is_done(org: Org, on: RunnerProfile) -> None:
     assert len(seen) == 1000
 
 
-@pytest.mark.proves("life.bulk")
+@pytest.mark.proves("life.bulk", "stuck.two-loops")
 def test_passes_at_the_same_time_do_nothing_twice(org: Org, on: RunnerProfile) -> None:
     sessions = [ended(org, on) for _ in range(30)]
     batch = started(org, RETRY, filter_of(on))
@@ -625,6 +626,7 @@ class Killed(BaseException):
     """What takes a process away between two statements."""
 
 
+@pytest.mark.proves("life.bulk")
 def test_a_loop_that_dies_at_an_item_leaves_it_as_it_was_and_another_goes_on(
     org: Org, on: RunnerProfile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

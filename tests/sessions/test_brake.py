@@ -397,7 +397,7 @@ class Executor:
             assert self.lost, "held back for more than one lease"
 
 
-@pytest.mark.proves("stuck.brake", "stuck.live-not-reaped")
+@pytest.mark.proves("stuck.live-not-reaped", "stuck.brake")
 @given(
     st.lists(
         st.tuples(

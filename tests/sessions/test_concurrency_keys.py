@@ -75,7 +75,7 @@ def test_the_least_limit_that_anybody_names_counts(org: Org) -> None:
     assert refused(org, keyed(org, concurrency_limit=3)) == "key_limit_reached"
 
 
-@pytest.mark.proves("limit.no-leak")
+@pytest.mark.proves("limit.by-key", "limit.no-leak")
 @pytest.mark.parametrize("ending", ["paused", "lost", "forced", "cancelled"])
 def test_a_slot_is_free_when_its_lease_is_over_however_it_ends(org: Org, ending: str) -> None:
     session = keyed(org)
@@ -142,6 +142,7 @@ def test_a_key_or_limit_that_makes_no_sense_is_refused_by_name(
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.proves("explain.why")
 def test_explain_names_the_key_its_limit_and_who_holds_it(org: Org) -> None:
     holder = factories.running(org, keyed(org))
     session = keyed(org)

@@ -198,7 +198,7 @@ def test_readiness_says_when_the_loop_is_away_and_stays_ready() -> None:
     assert client().get("/readyz").status_code == 200
 
 
-@pytest.mark.proves("stuck.metric")
+@pytest.mark.proves("stuck.metric", "tests.controls")
 def test_the_check_after_each_module_finds_what_is_stuck(
     org: Org, monkeypatch: pytest.MonkeyPatch
 ) -> None:

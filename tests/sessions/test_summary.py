@@ -57,6 +57,7 @@ def ended(org: Org, session: RunnerSession, ago: timedelta) -> datetime:
     return at
 
 
+@pytest.mark.proves("life.summary")
 def test_what_failed_is_grouped_by_its_reason(org: Org) -> None:
     failed(Org())
     first, second = failed(org), failed(org)

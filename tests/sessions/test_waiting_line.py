@@ -39,6 +39,7 @@ def look(line: Line, *offers: Offer) -> Look:
     return made
 
 
+@pytest.mark.proves("claim.first-come")
 def test_the_first_to_come_is_the_first_to_be_offered_something() -> None:
     first, second, third = waiter(), waiter(), waiter()
     look(line_of(first, second, third), offer(), offer())

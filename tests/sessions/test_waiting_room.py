@@ -156,6 +156,7 @@ def test_who_took_less_than_was_offered_passes_on_the_rest() -> None:
     run(scenario)
 
 
+@pytest.mark.proves("claim.first-come")
 def test_who_asked_in_vain_keeps_its_place() -> None:
     org = Org()
 
@@ -475,6 +476,7 @@ def test_what_was_not_heard_while_the_connection_was_gone_is_looked_for_after_it
     open_room(scenario)
 
 
+@pytest.mark.proves("claim.lost-signal")
 def test_without_any_signal_all_are_looked_for_however_busy_one_of_them_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
