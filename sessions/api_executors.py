@@ -15,9 +15,9 @@ from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.identity.scopes import Scope
 from profiles.serializers import NothingIn
 from sessions import evictions, executors
+from sessions.executor_models import RunnerExecutor
 from sessions.executor_serializers import DrainIn, EvictIn, ExecutorOut
 from sessions.filters import ExecutorFilters
-from sessions.models import RunnerExecutor
 
 
 class ExecutorViewSet(ApiViewSet):

@@ -12,7 +12,7 @@ from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import insight, queries, refusals
-from sessions.serializers import ExplanationOut, RefusalOut, StatsOut
+from sessions.insight_serializers import ExplanationOut, RefusalOut, StatsOut
 
 
 class InsightViewSet(ApiViewSet):

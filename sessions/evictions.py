@@ -15,7 +15,8 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import NotFound, PermissionDenied
 from keeptrusts_runners.identity.principal import Principal
 from sessions import outcomes, transitions, wakeups
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from rest_framework import serializers
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.inputs import InputShape, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
+from sessions.executor_models import RunnerExecutor
 from sessions.executors import Standing
-from sessions.models import RunnerExecutor
 
 
 class DrainIn(InputShape):

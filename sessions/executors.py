@@ -16,7 +16,8 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.clock import DatabaseNow
 from keeptrusts_runners.errors import ExecutorDraining, NotFound
 from keeptrusts_runners.identity.principal import Principal
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 
 # How long after its last question an executor counts as one that asks: two of the longest waits.
 POLLING_WITHIN = timedelta(seconds=60)

@@ -14,7 +14,8 @@ from keeptrusts_runners.api.filters import (
     WordsFilter,
 )
 from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
-from sessions.models import RunnerExecutor, RunnerSession, SessionQuerySet, View
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession, SessionQuerySet, View
 from sessions.states import FAILURES, State
 
 

@@ -16,7 +16,8 @@ from sessions import diagnosis, queries, refusals, states
 from sessions.diagnosis import Waiting
 from sessions.executors import Asking
 from sessions.limits import Uses
-from sessions.models import Refusal, RunnerSession
+from sessions.models import RunnerSession
+from sessions.refusal_models import Refusal
 from sessions.states import State
 
 MAX_PROFILES, MAX_HOLDERS, LAST_REFUSALS = 1000, 20, 5

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import CheckConstraint, Func, Q, UniqueConstraint
 
 from keeptrusts_runners import ids
-from sessions import batch_models as batch_models  # Django looks for them here.
+
+# Django looks for them here.
+from sessions import batch_models as batch_models
+from sessions import executor_models as executor_models
+from sessions import refusal_models as refusal_models
 from sessions.states import EDGES, FAILURES, FINAL, LEASED, OPEN, State
 
 if TYPE_CHECKING:
@@ -68,46 +71,6 @@ class Lane(Func):
 
     function = "kt_lane"
     output_field = models.BigIntegerField()
-
-
-class RunnerExecutor(models.Model):
-    """Whatever claims: one for each account and name, known from its claims alone.
-
-    `polled_at` is when it last asked for the next session, of `profile_ids` (None: of any) and
-    with these labels; `last_seen_at` counts claims by id as well. Both are written at most every
-    few seconds. While `draining_at` is set nothing new is handed to it.
-    """
-
-    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey(
-        "identity.Organization", models.PROTECT, related_name="+", db_index=False
-    )
-    account = models.CharField(max_length=64)
-    name = models.CharField(max_length=120, blank=True)
-    version = models.CharField(max_length=64, blank=True)
-    labels = models.JSONField(default=dict)
-    profile_ids = ArrayField(models.UUIDField(), null=True)
-    first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
-    polled_at = models.DateTimeField(null=True)
-    draining_at = models.DateTimeField(null=True)
-    draining_by = models.CharField(max_length=64, blank=True, default="")
-    draining_reason = models.TextField(blank=True, default="")
-
-    class Meta:
-        db_table = "runner_executor"
-        indexes = [
-            # Who asks for work now.
-            models.Index(fields=["organization", "-polled_at"], name="runner_executor_polled"),
-        ]
-        constraints = [
-            UniqueConstraint(
-                fields=["organization", "account", "name"], name="runner_executor_once"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name or self.account
 
 
 class SessionQuerySet(models.QuerySet["RunnerSession"]):
@@ -216,7 +179,7 @@ class RunnerSession(models.Model):
     lease_account = models.CharField(max_length=64, blank=True, default="")
     lease_executor = models.JSONField(default=dict)
     executor = models.ForeignKey(
-        RunnerExecutor,
+        executor_models.RunnerExecutor,
         models.PROTECT,
         null=True,
         related_name="sessions",
@@ -408,50 +371,6 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source or '–'} → {self.target} ({self.verb})"
-
-
-class Refusal(models.Model):
-    """What was refused for a session: claims, and writes of executing code, most of all stale ones.
-
-    Never in the session's chain, whose records are what took effect. Repeats within a minute are
-    one row with a count.
-    """
-
-    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey(
-        "identity.Organization", models.PROTECT, related_name="+", db_index=False
-    )
-    session = models.ForeignKey(
-        RunnerSession,
-        models.PROTECT,
-        related_name="refusals",
-        db_constraint=False,
-        db_index=False,
-    )
-    operation = models.CharField(max_length=64)
-    code = models.CharField(max_length=64)
-    reason = models.CharField(max_length=64, blank=True)
-    actor = models.CharField(max_length=64)
-    named_epoch = models.PositiveBigIntegerField(default=0)
-    lease_epoch = models.PositiveBigIntegerField(default=0)
-    minute = models.DateTimeField()
-    count = models.PositiveIntegerField(default=1)
-    first_at = models.DateTimeField()
-    last_at = models.DateTimeField()
-    request_id = models.CharField(max_length=128)
-
-    class Meta:
-        db_table = "runner_refusal"
-        indexes = [models.Index(fields=["session", "-id"], name="runner_refusal_newest")]
-        constraints = [
-            UniqueConstraint(
-                fields=["session", "minute", "operation", "code", "reason", "actor", "named_epoch"],
-                name="runner_refusal_once_a_minute",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.operation}: {self.code}"
 
 
 class Checkpoint(models.Model):

@@ -28,7 +28,7 @@ from keeptrusts_runners.errors import (
 )
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
-from sessions.models import Refusal
+from sessions.refusal_models import Refusal
 
 log = structlog.get_logger(__name__)
 

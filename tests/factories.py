@@ -15,8 +15,9 @@ from profiles import catalog
 from profiles.models import RunnerProfile
 from sessions import claims, executors, lifecycle
 from sessions.claims import ClaimRequest
+from sessions.executor_models import RunnerExecutor
 from sessions.executors import Introduction
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.models import RunnerSession
 from tests.people import Api, Machine, Org
 
 _numbers = itertools.count()

@@ -19,7 +19,7 @@ import pytest
 from django.db import connections
 
 from keeptrusts_runners import ids
-from sessions.models import RunnerExecutor
+from sessions.executor_models import RunnerExecutor
 from tests import factories
 from tests.live import serving, until
 from tests.people import Org, token_of

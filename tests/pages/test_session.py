@@ -16,7 +16,8 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
 from profiles import catalog
 from sessions import claims, lifecycle, outcomes
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 from sessions.states import Verb
 from tests import factories
 from tests.browsers import at_most, browser, instants, page_of, text_of

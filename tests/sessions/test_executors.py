@@ -11,7 +11,8 @@ from grants.models import PermissionGrant
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity import accounts
 from sessions import evictions
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 from sessions.states import State
 from tests import factories
 from tests.factories import path

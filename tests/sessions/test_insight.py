@@ -10,7 +10,8 @@ import pytest
 from keeptrusts_runners import clock, ids
 from profiles.models import RunnerProfile
 from sessions import insight, queries
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 from sessions.states import State
 from tests import factories
 from tests.browsers import at_most

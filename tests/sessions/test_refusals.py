@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from keeptrusts_runners import ids
 from profiles.models import RunnerProfile
-from sessions.models import Refusal, RunnerSession
+from sessions.models import RunnerSession
+from sessions.refusal_models import Refusal
 from tests import factories
 from tests.factories import path, session_api
 from tests.people import Api, Org

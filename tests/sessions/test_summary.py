@@ -10,7 +10,8 @@ from django.db import connection
 
 from keeptrusts_runners import clock, ids
 from sessions import queries, summary
-from sessions.models import RunnerExecutor, RunnerSession
+from sessions.executor_models import RunnerExecutor
+from sessions.models import RunnerSession
 from sessions.states import FAILURES, State, Verb
 from sessions.summary import Window
 from tests import factories
