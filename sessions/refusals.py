@@ -55,23 +55,26 @@ SELECT %(id)s, %(organization)s, %(session)s, %(operation)s, %(code)s, %(reason)
 def record(principal: Principal | None, request: HttpRequest, error: DomainError) -> None:
     """Keep a refused claim or stale write; log it with what an operator needs to find it."""
     match = request.resolver_match
-    session_id = match.kwargs.get("session_id") if match else None
-    if principal is None or match is None or session_id is None:
+    if principal is None or match is None:
         return
     operation = _operation(match.route, request.method or "")
     if not isinstance(error, _OF_CLAIMS if operation == "claim" else _OF_LEASES):
         return
+    # Who claims the next session, whichever it is, is refused none in particular.
+    session_id = match.kwargs.get("session_id")
     kept = _row(principal, session_id, operation, error, getattr(request, "request_id", ""))
-    with organization_scope(principal.organization_id), connection.cursor() as cursor:
-        cursor.execute(_COUNT, kept)
+    if session_id is not None:
+        with organization_scope(principal.organization_id), connection.cursor() as cursor:
+            cursor.execute(_COUNT, kept)
     log.warning(
         "claim.refused" if operation == "claim" else "write.refused",
-        session=ids.encode("sess", session_id),
+        session=ids.encode("sess", session_id) if session_id else None,
         operation=operation,
         code=error.code,
         reason=kept["reason"] or None,
         epoch=kept["named_epoch"] or None,
         lease_epoch=kept["lease_epoch"],
+        executor=error.fields.get("executor_id"),
         actor=principal.actor,
     )
 
@@ -82,7 +85,11 @@ def _operation(route: str, method: str) -> str:
 
 
 def _row(
-    principal: Principal, session_id: UUID, operation: str, error: DomainError, request_id: str
+    principal: Principal,
+    session_id: UUID | None,
+    operation: str,
+    error: DomainError,
+    request_id: str,
 ) -> dict[str, Any]:
     named = principal.lease_epoch or error.fields.get("named_epoch") or 0
     return {

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from keeptrusts_runners import ids
+from keeptrusts_runners import clock, ids
 from profiles.models import RunnerProfile
+from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession
 from sessions.refusal_models import Refusal
 from tests import factories
@@ -106,6 +107,20 @@ def test_a_refused_claim_says_why_in_explain_and_in_the_log(org: Org) -> None:
         "claim",
         "not_claimable",
         "limit_reached",
+    )
+
+
+def test_a_refused_claim_of_the_next_session_is_in_the_log(org: Org) -> None:
+    executor = factories.asking(org, "gateway-1")
+    with org.scope():
+        RunnerExecutor.objects.update(draining_at=clock.now())
+    with capture_logs() as lines:
+        org.runner.api.post("/runners/sessions/claim", {"executor": {"name": "gateway-1"}})
+    (line,) = [each for each in lines if each["event"] == "claim.refused"]
+    assert (line["code"], line["session"], line["executor"]) == (
+        "executor_draining",
+        None,
+        ids.encode("exec", executor.id),
     )
 
 
