@@ -109,9 +109,19 @@ class Slots(Uses):
     would never end: what somebody else is at is then taken for full.
     """
 
-    def __init__(self, sessions: Iterable[RunnerSession], *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        sessions: Iterable[RunnerSession],
+        *,
+        taken: Iterable[RunnerSession] = (),
+        wait: bool = True,
+    ) -> None:
+        """`taken` are those that this claim has counted in before: their leases are not written
+        yet, so that no count finds them."""
         self._wait = wait
         super().__init__(sessions)
+        for session in taken:
+            self._count_in(session)
 
     def _read(self) -> None:
         numbers: dict[int, UUID | str] = {
@@ -133,7 +143,11 @@ class Slots(Uses):
             return "limit_reached"
         if key.is_full or session.concurrency_key in self._others:
             return "key_limit_reached"
+        self._count_in(session)
+        return None
+
+    def _count_in(self, session: RunnerSession) -> None:
+        profile, key = self.of_profile(session), self.of_key(session)
         self._profiles[session.profile_id] = Use(profile.live + 1)
         if session.concurrency_key:
             self._keys[session.concurrency_key] = Use(key.live + 1, key.limit)
-        return None

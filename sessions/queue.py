@@ -160,7 +160,7 @@ def take(
     first = True
     while left := most - len(taken):
         found = _look(given, taken, full_profiles, full_keys, left)
-        slots = Slots(found, wait=first)
+        slots = Slots(found, taken=taken, wait=first)
         for session in found:
             full = slots.take(session)
             if full is None:

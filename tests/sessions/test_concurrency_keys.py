@@ -172,3 +172,14 @@ def test_a_profiles_and_a_keys_limits_hold_together(org: Org) -> None:
     ]
     assert taken(org) == names(sessions[0], sessions[2])
     assert {records.fresh(org, each).state for each in sessions[3:]} == {State.PENDING}
+
+
+def test_what_one_claim_has_taken_counts_for_the_rest_of_it(org: Org) -> None:
+    """A second look is needed where the first one fills a key; the leases are not written yet."""
+    on = factories.profile(org, max_concurrent_sessions=2)
+    first = factories.pending(org, on)
+    alone, other = keyed(org), keyed(org)
+    second, third = factories.pending(org, on), factories.pending(org, on)
+    assert taken(org, 4) == names(first, alone, second)
+    assert refused(org, third) == "limit_reached"
+    assert refused(org, other) == "key_limit_reached"
