@@ -81,7 +81,8 @@ def record(principal: Principal | None, request: HttpRequest, error: DomainError
 
 def _operation(route: str, method: str) -> str:
     """The last word of the address, such as `heartbeat`; the method where that is an id."""
-    return route.rsplit(">", 1)[-1].strip("/") or method.lower()
+    last = route.rsplit("/", 1)[-1]
+    return method.lower() if last.endswith(">") else last
 
 
 def _row(

@@ -113,7 +113,7 @@ def test_a_refused_claim_says_why_in_explain_and_in_the_log(org: Org) -> None:
 def test_a_refused_claim_of_the_next_session_is_in_the_log(org: Org) -> None:
     executor = factories.asking(org, "gateway-1")
     with org.scope():
-        RunnerExecutor.objects.update(draining_at=clock.now())
+        RunnerExecutor.objects.filter(id=executor.id).update(draining_at=clock.now())
     with capture_logs() as lines:
         org.runner.api.post("/runners/sessions/claim", {"executor": {"name": "gateway-1"}})
     (line,) = [each for each in lines if each["event"] == "claim.refused"]
