@@ -16,6 +16,19 @@ SELECT id, state, lease_expires_at, deadline_at FROM runner_session
    AND coalesce(least(lease_expires_at, deadline_at), '-infinity') <= %s
 """
 
+# As if a brake had just been over: what was silent until now is neither held back nor a cause.
+_RELEASED = """
+UPDATE runner_reaper_pulse SET pulse_at = now, brake_heard_since = now, brake_began_at = now,
+                               brake_until = now
+  FROM clock_timestamp() AS now
+"""
+
+
+def release_the_brake() -> None:
+    """The next pass, whichever process makes it, settles all that is overdue by then."""
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute(_RELEASED)
+
 
 def database_time() -> datetime:
     with connections["maintain"].cursor() as cursor:
@@ -32,10 +45,11 @@ def stuck(since: datetime) -> list[Any]:
 
 def assert_nothing_is_stuck() -> None:
     """Have the reaper settle whatever is overdue now; then nothing of it may still be open."""
+    release_the_brake()
     while True:
         since = database_time()
         counts = reaper.run_once(batch=100_000)
-        if counts.total() == counts["failed_to_settle"] + counts["held_back"]:
+        if counts.total() == counts["failed_to_settle"]:
             break
     assert not (left := stuck(since)), f"stuck after a pass ({dict(counts)}): {left[:10]}"
     assert liveness.figures()["overdue"] == {"": 0}

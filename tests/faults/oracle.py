@@ -14,6 +14,7 @@ from sessions.states import OPEN, State, Verb
 from tests.commands.product import Product, eventually
 from tests.faults import journal
 from tests.faults.journal import Entry
+from tests.liveness import release_the_brake
 from tests.people import Org
 from tests.sessions import records
 from tests.sessions.roads import LONG_AGO
@@ -33,6 +34,7 @@ def assert_nothing_is_stuck(org: Org, product: Product) -> None:
         past = clock.now() - LONG_AGO
         still_open = RunnerSession.objects.filter(state__in=OPEN)
         still_open.update(deadline_at=past)
+    release_the_brake()
     product.ask("maintain", "--once", "--json")
     with org.scope():
         left = RunnerSession.objects.filter(state__in=OPEN).values_list("state", flat=True)

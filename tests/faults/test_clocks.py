@@ -26,6 +26,7 @@ from tests import factories
 from tests.contract.bearers import forged
 from tests.factories import path
 from tests.live import LiveAnswer, LiveApi, environment, serving
+from tests.liveness import release_the_brake
 from tests.people import PASSWORD, Api, Org, token_of
 from tests.sessions import records, roads
 
@@ -233,6 +234,7 @@ def test_a_pass_of_a_loop_that_is_a_day_off_ends_what_is_over_and_nothing_else(
     before = [records.stored(org, session) for session in alive]
     over = factories.running(org)
     roads.overdue(org, over, "lease_expires_at")
+    release_the_brake()
     set_wrong(clock_file, seconds)
     with ExitStack() as stack:
         stack.callback(set_wrong, clock_file, 0)

@@ -106,7 +106,7 @@ def test_what_a_brake_holds_back_is_a_figure_of_its_own(org: Org) -> None:
     """And is overdue like anything else when the brake's time is over and nobody settles it."""
     roads.overdue(org, factories.running(org), "lease_expires_at")
     brake = "UPDATE runner_reaper_pulse SET brake_reason = 'absence', brake_began_at = {began},"
-    brake += " brake_until = {began} + interval '1 minute'"
+    brake += " brake_until = {began} + interval '1 minute', brake_heard_since = '-infinity'"
     figures = ("keeptrusts_sessions_overdue", "keeptrusts_sessions_held_back")
     with connections["maintain"].cursor() as cursor:
         cursor.execute(brake.format(began="clock_timestamp()"))
