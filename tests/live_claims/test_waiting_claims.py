@@ -136,6 +136,7 @@ def test_a_client_that_has_gone_is_handed_nothing(live_url: str) -> None:
 def test_many_who_wait_hold_neither_a_thread_nor_a_connection(live_url: str) -> None:
     """The server has eight threads, each with a connection; what else asks is answered."""
     org, many = Org(), 60
+    assert org.runner  # made here: each thread that makes one connects for itself
     with ThreadPoolExecutor(many) as pool:
         claims = [
             waiting(pool, live_url, org, executor={"name": f"runner-{number}"})
