@@ -24,6 +24,8 @@ from tests.people import Machine, Org
 
 FAILPOINTS = Path(__file__).with_name("processes") / "failpoints"
 RECOVERY_SECONDS = 60.0
+# A brake after an absence lasts for the longest lease, and a test until it is over.
+SHORT_LEASE = {"lease_ttl_seconds": 15, "heartbeat_interval_seconds": 5}
 
 
 @contextmanager
@@ -80,7 +82,7 @@ class CrashHouse:
             self.url,
             self._secret_of(org.machine(Role.ADMIN)),
             self._secret_of(org.machine()),
-            ids.encode("prof", factories.profile(org).id),
+            ids.encode("prof", factories.profile(org, **SHORT_LEASE).id),
             ids.encode("prof", factories.profile(org).id),
         )
         return org, target

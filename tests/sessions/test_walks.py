@@ -353,7 +353,7 @@ def walk(machine: type[Walk], figures: Figures, walks: int, steps: int) -> None:
     "life.model", "life.fold", "fence.every-write", "grant.no-late-use", "stuck.deadlines"
 )
 def test_a_walk_leads_where_the_model_leads(figures: Figures) -> None:
-    walk(Walk, figures, walks=50, steps=40)
+    walk(Walk, figures, walks=35, steps=40)
 
 
 @pytest.mark.proves("life.model")
@@ -361,7 +361,7 @@ def test_a_walk_over_http_leads_where_the_model_leads(figures: Figures, live_url
     class LiveWalk(Walk):
         door = partial(LiveApi, live_url)
 
-    walk(LiveWalk, figures, walks=15, steps=40)
+    walk(LiveWalk, figures, walks=12, steps=40)
 
 
 @pytest.mark.nightly
