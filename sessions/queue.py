@@ -27,11 +27,12 @@ _OPEN = """
          WHERE q.organization_id = %(organization)s AND q.max_concurrent_sessions IS NOT NULL
            AND used.count >= q.max_concurrent_sessions))
 """
-# What can be said of the session alone; keys in use by runner_session_live_key.
+# What can be said of the session alone; keys in use by runner_session_live_key. The deadline is
+# compared as a sum, so that the reaper's index of deadlines is never taken for a way to the queue.
 _READY = """
        s.organization_id = %(organization)s AND s.state = 'pending'
    AND (s.not_before IS NULL OR s.not_before <= statement_timestamp())
-   AND s.deadline_at > statement_timestamp()
+   AND s.deadline_at + interval '0' > statement_timestamp()
    AND (s.concurrency_key = '' OR s.concurrency_key NOT IN (
         SELECT l.concurrency_key FROM runner_session l
          WHERE l.organization_id = %(organization)s AND l.concurrency_key <> ''
@@ -63,6 +64,11 @@ SELECT s.id FROM runner_session s {_OF_SESSION}
         WHERE organization_id = %(organization)s AND state = 'pending' {_ORDER} LIMIT %(head)s))
    AND {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
  ORDER BY s.priority DESC, s.id LIMIT %(most)s FOR NO KEY UPDATE OF s SKIP LOCKED
+"""
+_GOES_ON = f"""
+SELECT id FROM runner_session
+ WHERE organization_id = %(organization)s AND state = 'pending' {_ORDER}
+OFFSET %(head)s LIMIT 1
 """
 # Else by lanes: what waits with the same profile, harness and labels is looked at once, however
 # long it is, so that a hundred thousand sessions that nobody may take delay nobody. From lane to
@@ -191,7 +197,7 @@ def _look(
         "head": HEAD + most,
     }
     found = _ids(_TAKE_FROM_HEAD, wanted)
-    if len(found) < most:
+    if len(found) < most and _ids(_GOES_ON, wanted):
         found = _by_lanes(wanted, most)
     by_id = RunnerSession.objects.select_related("profile", "harness").in_bulk(found)
     return [by_id[session_id] for session_id in found]
