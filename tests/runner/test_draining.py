@@ -95,6 +95,6 @@ def test_a_drain_is_told_of_although_the_server_was_away_before(
     plane.away = False
     runner.wait_until_said("runner.draining")
     plane.drain(False)
-    plane.wait_for_a_waiting_claim()
     told = ["runner.ready", "runner.waiting", "runner.back", "runner.draining", "runner.back"]
+    plane.wait_for(lambda: len(runner.occurrences()) == len(told), "word of the drain's end")
     assert runner.occurrences() == told
