@@ -10,8 +10,8 @@ from keeptrusts_runners.management.commands.test import pytest_arguments
 @pytest.mark.parametrize(
     ("given", "handed"),
     [
-        ([], ["-n", "2", "-m", "not nightly"]),
-        (["tests/api", "-x"], ["-n", "2", "-m", "not nightly", "tests/api", "-x"]),
+        ([], ["-n", "2"]),
+        (["tests/api", "-x"], ["-n", "2", "tests/api", "-x"]),
         (["--nightly"], ["-n", "1", "-m", "nightly"]),
         (["--nightly", "--scale", "0.1"], ["-n", "1", "-m", "nightly", "--scale", "0.1"]),
         (["-m", "proves", "-n", "0"], ["-m", "proves", "-n", "0"]),

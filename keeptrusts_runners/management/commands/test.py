@@ -41,12 +41,12 @@ class Command(BaseCommand):
 
 
 def pytest_arguments(given: list[str]) -> list[str]:
-    """pytest's arguments: two workers and no long proofs, or with `--nightly` nothing else, unless
-    the given ones say otherwise."""
+    """pytest's arguments: two workers and, as pyproject.toml says, no long proofs, or with
+    `--nightly` nothing else, unless the given ones say otherwise."""
     nightly = "--nightly" in given
     arguments = [argument for argument in given if argument != "--nightly"]
-    if not any(argument.startswith("-m") for argument in arguments):
-        arguments = ["-m", "nightly" if nightly else "not nightly", *arguments]
+    if nightly and not any(argument.startswith("-m") for argument in arguments):
+        arguments = ["-m", "nightly", *arguments]
     if not any(argument.startswith(_CHOOSE_WORKERS) for argument in arguments):
         arguments = ["-n", NIGHTLY_WORKERS if nightly else WORKERS, *arguments]
     return arguments
