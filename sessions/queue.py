@@ -30,8 +30,7 @@ _OPEN = """
 # What can be said of the session alone; keys in use by runner_session_live_key. The deadline is
 # compared as a sum, so that the reaper's index of deadlines is never taken for a way to the queue.
 _READY = """
-       s.organization_id = %(organization)s AND s.state = 'pending'
-   AND (s.not_before IS NULL OR s.not_before <= statement_timestamp())
+       (s.not_before IS NULL OR s.not_before <= statement_timestamp())
    AND s.deadline_at + interval '0' > statement_timestamp()
    AND (s.concurrency_key = '' OR s.concurrency_key NOT IN (
         SELECT l.concurrency_key FROM runner_session l
@@ -54,74 +53,83 @@ _OF_SESSION = """
 """
 _ORDER = "ORDER BY priority DESC, id"
 
+_PENDING = "s.organization_id = %(organization)s AND s.state = 'pending'"
+_SEEN = """s.id, s.priority, s.profile_id, s.harness_id, s.labels, s.not_before, s.deadline_at,
+       s.concurrency_key, s.concurrency_limit"""
+
 # Most of the time what is next stands among the first that wait: served by runner_session_queue.
-# SKIP LOCKED: a row that another claimer holds is as good as gone, and waiting for it would only
-# hand out a lost race.
-_TAKE_FROM_HEAD = f"""
-SELECT s.id FROM runner_session s {_OF_SESSION}
- WHERE s.id = ANY(ARRAY(
-       SELECT id FROM runner_session
-        WHERE organization_id = %(organization)s AND state = 'pending' {_ORDER} LIMIT %(head)s))
-   AND {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
- ORDER BY s.priority DESC, s.id LIMIT %(most)s FOR NO KEY UPDATE OF s SKIP LOCKED
+_HEAD = f"""
+  WITH head AS MATERIALIZED (
+       SELECT {_SEEN} FROM runner_session s WHERE {_PENDING} {_ORDER} LIMIT %(head)s)
+SELECT s.id FROM head s {_OF_SESSION}
+ WHERE {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
 """
 _GOES_ON = f"""
-SELECT id FROM runner_session
- WHERE organization_id = %(organization)s AND state = 'pending' {_ORDER}
-OFFSET %(head)s LIMIT 1
+SELECT s.id FROM runner_session s WHERE {_PENDING} {_ORDER} OFFSET %(head)s LIMIT 1
 """
 # Else by lanes: what waits with the same profile, harness and labels is looked at once, however
 # long it is, so that a hundred thousand sessions that nobody may take delay nobody. From lane to
 # lane by one probe each of runner_session_lane; what was put off and is due, by
-# runner_session_due. A range and not an equation within a lane, and the lane in the order: else
-# the planner, which takes lanes for equally long, walks the whole queue for a short one.
-_LANES = """
+# runner_session_due.
+_LANES = f"""
   WITH RECURSIVE lanes AS (
        (SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
-         WHERE s.organization_id = %(organization)s AND s.state = 'pending'
-           AND s.not_before IS NULL
+         WHERE {_PENDING} AND s.not_before IS NULL
          ORDER BY s.lane LIMIT 1)
        UNION ALL
        SELECT following.* FROM lanes CROSS JOIN LATERAL (
               SELECT s.lane, s.profile_id, s.harness_id, s.labels FROM runner_session s
-               WHERE s.organization_id = %(organization)s AND s.state = 'pending'
-                 AND s.not_before IS NULL AND s.lane > lanes.lane
-               ORDER BY s.lane LIMIT 1) following)
+               WHERE {_PENDING} AND s.not_before IS NULL AND s.lane > lanes.lane
+               ORDER BY s.lane LIMIT 1) following),
+       due AS MATERIALIZED (
+       SELECT s.lane, {_SEEN} FROM runner_session s
+        WHERE {_PENDING} AND s.not_before <= statement_timestamp() ORDER BY s.not_before)
 """
-_NEXT = f"""{_LANES}, open AS (
+# The first of one lane, in order. A range and not an equation, and the lane in the order: else
+# the lane's index would not be known to give this order.
+_OF_LANE = f"""
+         FROM runner_session s
+        WHERE {_PENDING} AND s.lane BETWEEN open.lane AND open.lane AND s.not_before IS NULL
+          AND {_READY}
+"""
+_ORDER_OF_LANE = "ORDER BY s.lane, s.priority DESC, s.id"
+_BY_LANES = f"""{_LANES}, open AS (
        SELECT s.lane FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND {_WANTED})
 SELECT id FROM (
        SELECT c.id, c.priority FROM open CROSS JOIN LATERAL (
-              SELECT s.id, s.priority FROM runner_session s
-               WHERE s.lane BETWEEN open.lane AND open.lane AND s.not_before IS NULL
-                 AND {_READY} AND {_FRESH}
-               ORDER BY s.lane, s.priority DESC, s.id LIMIT %(depth)s) c
+              SELECT s.id, s.priority {_OF_LANE} AND {_FRESH}
+              {_ORDER_OF_LANE} LIMIT %(depth)s) c
        UNION ALL
-       SELECT s.id, s.priority FROM runner_session s {_OF_SESSION}
-        WHERE s.not_before <= statement_timestamp()
-          AND {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
+       SELECT s.id, s.priority FROM due s {_OF_SESSION}
+        WHERE {_READY} AND {_OPEN} AND {_WANTED} AND {_FRESH}
        ) found {_ORDER} LIMIT %(depth)s
 """
-_TAKE_THESE = f"""
-SELECT id FROM runner_session WHERE id = ANY(%(ids)s) AND state = 'pending'
-{_ORDER} LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED
+# One row after the other, in order, until there are enough. SKIP LOCKED: a row that another
+# claimer holds is as good as gone, and waiting for it would only hand out a lost race. The state is
+# asked as an expression, so that the primary key is the only way to the row.
+_TAKE = """
+SELECT next.id FROM ({found}) next CROSS JOIN LATERAL (
+       SELECT FROM runner_session s WHERE s.id = next.id AND s.state || '' = 'pending'
+          FOR NO KEY UPDATE SKIP LOCKED) taken
+ LIMIT %(most)s
 """
+_TAKE_FROM_HEAD = _TAKE.format(found=f"{_HEAD} ORDER BY s.priority DESC, s.id")
+_TAKE_THESE = _TAKE.format(
+    found="SELECT id FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS these (id, n) ORDER BY n"
+)
 # What is on offer to all who wait, lane by lane as well: a lane that nobody takes may be long.
 _OFFERS = f"""{_LANES}, open AS (
        SELECT s.lane, s.profile_id, s.labels, p.max_concurrent_sessions AS profile_limit
          FROM lanes s {_OF_SESSION} WHERE {_OPEN} AND s.lane <> ALL(%(without)s::bigint[]))
 SELECT lane, profile_id, labels, profile_limit, concurrency_key, concurrency_limit FROM (
        SELECT open.*, c.* FROM open CROSS JOIN LATERAL (
-              SELECT s.priority, s.id, s.concurrency_key, s.concurrency_limit
-                FROM runner_session s
-               WHERE s.lane BETWEEN open.lane AND open.lane AND s.not_before IS NULL AND {_READY}
-               ORDER BY s.lane, s.priority DESC, s.id LIMIT %(most)s) c
+              SELECT s.priority, s.id, s.concurrency_key, s.concurrency_limit {_OF_LANE}
+              {_ORDER_OF_LANE} LIMIT %(most)s) c
        UNION ALL
        SELECT s.lane, s.profile_id, s.labels, p.max_concurrent_sessions,
               s.priority, s.id, s.concurrency_key, s.concurrency_limit
-         FROM runner_session s {_OF_SESSION}
-        WHERE s.not_before <= statement_timestamp() AND {_READY} AND {_OPEN}
-          AND s.lane <> ALL(%(without)s::bigint[])
+         FROM due s {_OF_SESSION}
+        WHERE {_READY} AND {_OPEN} AND s.lane <> ALL(%(without)s::bigint[])
        ) found {_ORDER} LIMIT %(most)s
 """
 # As the owner, two index probes for each: whoever waits in many organizations would otherwise open
@@ -206,15 +214,15 @@ def _look(
 def _by_lanes(wanted: dict[str, Any], most: int) -> list[UUID]:
     found: list[UUID] = []
     for depth in DEPTHS:
-        ids = _ids(_NEXT, wanted | {"depth": depth})
-        found = _ids(_TAKE_THESE, {"ids": ids, "most": most}) if ids else []
+        ids = _ids(_BY_LANES, wanted | {"depth": depth})
+        found = _ids(_TAKE_THESE, wanted | {"ids": ids}) if ids else []
         if len(found) == most or len(ids) < depth:
             break
     return found
 
 
 def _ids(statement: str, given: Mapping[str, Any]) -> list[UUID]:
-    return [row[0] for row in _rows(statement, given)]
+    return [row[0] for row in _in_order(statement, given)]
 
 
 def offers(organization_id: UUID, most: int, without: Iterable[int] = ()) -> list[Offer]:
@@ -224,7 +232,7 @@ def offers(organization_id: UUID, most: int, without: Iterable[int] = ()) -> lis
     close_old_connections()
     with organization_scope(organization_id):
         given = {"organization": organization_id, "most": most, "without": list(without)}
-        return [_offer(*row) for row in _rows(_OFFERS, given)]
+        return [_offer(*row) for row in _in_order(_OFFERS, given)]
 
 
 def _offer(lane: int, profile_id: UUID, labels: str, *limits: Any) -> Offer:
@@ -236,11 +244,21 @@ def organizations_with_work(among: Iterable[UUID]) -> set[UUID]:
     """Those that have a pending session whose time has come, whether or not somebody may claim it
     now. For the waiting room, as `offers`."""
     close_old_connections()
-    return {row[0] for row in _rows(_ORGANIZATIONS_WITH_WORK, [list(among)])}
-
-
-def _rows(statement: str, given: Mapping[str, Any] | list[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, given)
+        cursor.execute(_ORGANIZATIONS_WITH_WORK, [list(among)])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _in_order(statement: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement that reads what is ordered from the index that has the order.
+
+    To a planner whose statistics are a minute behind, as they are after every burst of dispatches,
+    a queue of thousands looks like three rows, and sorting three rows as good as any index.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET LOCAL enable_sort = off; {statement}; SET LOCAL enable_sort TO DEFAULT", given
+        )
+        cursor.nextset()
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows

@@ -42,13 +42,13 @@ def backlog(org: Org, on: RunnerProfile, length: int = BACKLOG, **fields: Any) -
     ]
     with org.scope(), connection.cursor() as cursor:
         cursor.execute(_COPY.format(columns=", ".join(kept)), [length, like.id])
-    # As autovacuum does within a minute of such a burst.
-    with connections["migrate"].cursor() as cursor:
-        cursor.execute("ANALYZE runner_session")
 
 
 def settle(org: Org) -> None:
-    """Nothing of it is left for the reaper, which would look for a ledger."""
+    """Nothing of it is left for the reaper, which would look for a ledger. The planner hears of
+    the backlog only now."""
+    with connections["migrate"].cursor() as cursor:
+        cursor.execute("ANALYZE runner_session, runner_ledger_head")
     with org.scope():
         RunnerSession.objects.filter(ledger_head=None).update(
             state="expired", ended_at=clock.now(), deadline_at=None, not_before=None
@@ -67,9 +67,9 @@ def rows_read(org: Org) -> int:
             "organization": org.id, "labels": "{}", "profiles": None, "seen": [], "most": 1,
             "full_profiles": [], "full_keys": [], "head": queue.HEAD, "depth": queue.DEPTHS[0],
         }  # fmt: skip
-        return sum(
-            _read(cursor, statement, given) for statement in (queue._TAKE_FROM_HEAD, queue._NEXT)
-        )
+        cursor.execute("SET LOCAL enable_sort = off")
+        statements = (queue._TAKE_FROM_HEAD, queue._GOES_ON, queue._BY_LANES)
+        return sum(_read(cursor, statement, given) for statement in statements)
 
 
 def _read(cursor: Any, statement: str, given: dict[str, Any]) -> int:
