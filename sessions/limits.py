@@ -16,7 +16,9 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Min
 
+from sessions import ordered
 from sessions.models import RunnerSession
+from sessions.states import LEASED
 
 
 def lock(*names: bytes) -> None:
@@ -82,11 +84,21 @@ class Uses:
         return use.narrowed(session.concurrency_limit)
 
 
+# How many sessions of a profile hold a lease, up to `most`; served by runner_session_live.
+LIVE_OF_PROFILE = f"""(
+SELECT count(*) FROM (
+       SELECT FROM runner_session l WHERE l.profile_id = {{profile}}
+          AND l.state IN ({", ".join(f"'{state}'" for state in sorted(LEASED))})
+        ORDER BY l.dispatched_at LIMIT {{most}}) live)"""
+_USE_OF_PROFILES = f"""
+SELECT p.id, {LIVE_OF_PROFILE.format(profile="p.id", most="ALL")}
+  FROM unnest(%(profiles)s::uuid[]) p (id)
+"""
+
+
 def _use_of_profiles(profile_ids: set[UUID]) -> dict[UUID, Use]:
-    """Served by runner_session_open."""
-    leased = RunnerSession.objects.leased().filter(profile_id__in=profile_ids).order_by()
-    counted = leased.values_list("profile_id").annotate(live=Count("*"))
-    return {profile_id: Use(live) for profile_id, live in counted}
+    found = ordered.rows(_USE_OF_PROFILES, {"profiles": list(profile_ids)})
+    return {profile_id: Use(live) for profile_id, live in found}
 
 
 def _use_of_keys(organizations: set[UUID], keys: set[str]) -> dict[str, Use]:

@@ -275,6 +275,12 @@ class RunnerSession(models.Model):
                 condition=Q(state__in=_states(*LEASED)),
                 name="runner_session_held",
             ),
+            # What a profile's limit counts.
+            models.Index(
+                fields=["profile", "dispatched_at"],
+                condition=Q(state__in=_states(*LEASED)),
+                name="runner_session_live",
+            ),
             models.Index(fields=["organization", "task_id", "-id"], name="runner_session_of_task"),
             # What failed in a window: as small as what ever failed.
             models.Index(

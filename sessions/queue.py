@@ -10,7 +10,8 @@ from uuid import UUID
 from django.db import close_old_connections, connection
 
 from keeptrusts_runners.identity.tenancy import organization_scope
-from sessions.limits import Slots
+from sessions import ordered
+from sessions.limits import LIVE_OF_PROFILE, Slots
 from sessions.models import RunnerSession
 
 # What can be said of a session's profile and harness, and so of its whole lane. What is saturated
@@ -18,15 +19,10 @@ from sessions.models import RunnerSession
 _OPEN = """
        p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
    AND (p.max_concurrent_sessions IS NULL OR p.id NOT IN (
-        SELECT q.id FROM runner_profile q CROSS JOIN LATERAL (
-               SELECT count(*) FROM (
-                      SELECT FROM runner_session l
-                       WHERE l.profile_id = q.id
-                         AND l.state IN ('cancelling', 'dispatched', 'running')
-                       LIMIT q.max_concurrent_sessions) live) used
+        SELECT q.id FROM runner_profile q
          WHERE q.organization_id = %(organization)s AND q.max_concurrent_sessions IS NOT NULL
-           AND used.count >= q.max_concurrent_sessions))
-"""
+           AND {live} >= q.max_concurrent_sessions))
+""".format(live=LIVE_OF_PROFILE.format(profile="q.id", most="q.max_concurrent_sessions"))
 # What can be said of the session alone; keys in use by runner_session_live_key. The deadline is
 # compared as a sum, so that the reaper's index of deadlines is never taken for a way to the queue.
 _READY = """
@@ -222,7 +218,7 @@ def _by_lanes(wanted: dict[str, Any], most: int) -> list[UUID]:
 
 
 def _ids(statement: str, given: Mapping[str, Any]) -> list[UUID]:
-    return [row[0] for row in _in_order(statement, given)]
+    return [row[0] for row in ordered.rows(statement, given)]
 
 
 def offers(organization_id: UUID, most: int, without: Iterable[int] = ()) -> list[Offer]:
@@ -232,7 +228,7 @@ def offers(organization_id: UUID, most: int, without: Iterable[int] = ()) -> lis
     close_old_connections()
     with organization_scope(organization_id):
         given = {"organization": organization_id, "most": most, "without": list(without)}
-        return [_offer(*row) for row in _in_order(_OFFERS, given)]
+        return [_offer(*row) for row in ordered.rows(_OFFERS, given)]
 
 
 def _offer(lane: int, profile_id: UUID, labels: str, *limits: Any) -> Offer:
@@ -247,18 +243,3 @@ def organizations_with_work(among: Iterable[UUID]) -> set[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(_ORGANIZATIONS_WITH_WORK, [list(among)])
         return {row[0] for row in cursor.fetchall()}
-
-
-def _in_order(statement: str, given: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a statement that reads what is ordered from the index that has the order.
-
-    To a planner whose statistics are a minute behind, as they are after every burst of dispatches,
-    a queue of thousands looks like three rows, and sorting three rows as good as any index.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SET LOCAL enable_sort = off; {statement}; SET LOCAL enable_sort TO DEFAULT", given
-        )
-        cursor.nextset()
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
