@@ -19,7 +19,7 @@ from grants.ledger import microseconds
 from grants.models import Event, LedgerHead
 from grants.serializers import ArtifactOut, grant_out
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.evidence import bundle_writer, layout
+from keeptrusts_runners.evidence import audit, bundle_writer, layout
 from keeptrusts_runners.evidence.records import encode_record
 from keeptrusts_runners.evidence.statement import session_predicate
 from keeptrusts_runners.identity.principal import Principal
@@ -45,8 +45,11 @@ def filename(session_id: UUID) -> str:
 
 
 def stream(session_id: UUID, *, by: Principal) -> Iterator[bytes]:
-    """The signed bundle, as bytes in order. Opens the scope it reads in. Raises NotFound."""
+    """The signed bundle, as bytes in order. Opens the scopes it needs: first one to put the export
+    on record. Raises NotFound."""
     by.require(Scope.AUDIT)
+    with organization_scope(by.organization_id):
+        _audit(session_queries.session(session_id, by=by), by)
     with organization_scope(by.organization_id, snapshot=True):
         session = session_queries.session(session_id, by=by)
         head = LedgerHead.objects.get(session_id=session_id)
@@ -60,6 +63,15 @@ def stream(session_id: UUID, *, by: Principal) -> Iterator[bytes]:
             missing=_missing(session),
         )
         yield from bundle_writer.stream_bundle(_files(session), predicate, signing_key())
+
+
+def _audit(session: RunnerSession, by: Principal) -> None:
+    head = LedgerHead.objects.get(session_id=session.id)
+    exported = ids.encode("sess", session.id)
+    entry = audit.Entry(
+        "evidence.exported", exported, by.actor, after=bytes(head.hash), detail={"seq": head.seq}
+    )
+    audit.record(session.organization_id, [entry])
 
 
 def _missing(session: RunnerSession) -> list[dict[str, str]]:

@@ -20,9 +20,11 @@ from django.db import connection
 
 from grants.models import Level
 from keeptrusts_runners import ids
-from keeptrusts_runners.evidence import chain
+from keeptrusts_runners.evidence import audit, chain
 from sessions.signals import Recorded
 
+# What a record may be about beside its session.
+_SUBJECTS = frozenset({"grant_id", "artifact_id", "number", "reason"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WARNINGS = frozenset({Level.WARNING})
 _ERRORS = frozenset({Level.ERROR, Level.CRITICAL})
@@ -128,7 +130,35 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
         )
     _execute(_INSERT, rows)
     _execute(_ADVANCE, advances)
+    _audit(records, heads, rows)
     return places
+
+
+def _audit(
+    records: Mapping[UUID, Sequence[Record]],
+    heads: Mapping[UUID, Head],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """What the server records of a session is a mutation, and on the organization's audit log by
+    the hashes before and after it. What executing code says is on the chain alone."""
+    entries: dict[UUID, list[audit.Entry]] = {}
+    hashes = {session_id: bytes(head.hash) for session_id, head in heads.items()}
+    of_rows = (record for of_session in records.values() for record in of_session)
+    for record, row in zip(of_rows, rows, strict=True):
+        organization_id, session_id, seq, after = row[0], row[1], row[2], row[11]
+        before, hashes[session_id] = hashes[session_id], after
+        if record.source == "server":
+            entries.setdefault(organization_id, []).append(
+                _entry(record, session_id, seq, before, after)
+            )
+    for organization_id, of_organization in entries.items():
+        audit.record(organization_id, of_organization)
+
+
+def _entry(record: Record, session_id: UUID, seq: int, before: bytes, after: bytes) -> audit.Entry:
+    about = {name: record.data[name] for name in _SUBJECTS & (record.data or {}).keys()}
+    session = ids.encode("sess", session_id)
+    return audit.Entry(record.kind, session, record.actor, before, after, {"seq": seq, **about})
 
 
 def _chained(head: Head, records: Sequence[Record]) -> list[tuple[Any, ...]]:

@@ -5,10 +5,16 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from grants import urls as grants
+from keeptrusts_runners.evidence import urls as evidence
 from profiles import urls as profiles
 from sessions import urls as sessions
 
-runners = [*profiles.api_urlpatterns, *sessions.api_urlpatterns, *grants.api_urlpatterns]
+runners = [
+    *profiles.api_urlpatterns,
+    *sessions.api_urlpatterns,
+    *grants.api_urlpatterns,
+    *evidence.api_urlpatterns,
+]
 pages = [*profiles.page_urlpatterns, *sessions.page_urlpatterns, *grants.page_urlpatterns]
 
 urlpatterns = [

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from keeptrusts_runners import clock
+from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import (
     AlreadyExists,
     Conflict,
@@ -19,6 +19,7 @@ from keeptrusts_runners.errors import (
     ProfileArchived,
     field_error,
 )
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Role, Scope
 from profiles.models import HarnessRevision, HarnessStatus, ProfileStatus, RunnerProfile
@@ -75,7 +76,17 @@ def create_profile(fields: Mapping[str, Any], *, by: Principal) -> RunnerProfile
     _may_set_policy(by, [], made.grant_policy)
     _coherent(made)
     _save_named(made, force_insert=True)
+    _audit("profile.created", made, by)
     return made
+
+
+def _audit(
+    verb: str, profile: RunnerProfile, by: Principal, before: audit.State | None = None
+) -> None:
+    organization_id = profile.organization_id
+    audit.changed(
+        verb, "prof", profile, actor=by.actor, organization_id=organization_id, before=before
+    )
 
 
 def _save_named(profile: RunnerProfile, **how: Any) -> None:
@@ -96,12 +107,14 @@ def replace_profile(
     if current.status == ProfileStatus.ARCHIVED:
         raise ProfileArchived
     _may_set_policy(by, current.grant_policy, fields.get("grant_policy", current.grant_policy))
+    before = audit.State(current)
     if fields.get("grant_policy", current.grant_policy) != current.grant_policy:
         current.grant_policy_version += 1
     for name, value in fields.items():
         setattr(current, name, value)
     _coherent(current)
     _touch(current, *fields, "grant_policy_version")
+    _audit("profile.replaced", current, by, before)
     return current
 
 
@@ -120,8 +133,10 @@ def archive_profile(current: RunnerProfile, *, by: Principal) -> RunnerProfile:
     """No dispatches any more; what is pending still runs; history stays. Again is the same."""
     _may_configure(by)
     if current.status != ProfileStatus.ARCHIVED:
+        before = audit.State(current)
         current.status = ProfileStatus.ARCHIVED
         _touch(current, "status")
+        _audit("profile.archived", current, by, before)
     return current
 
 
@@ -142,8 +157,10 @@ def _set_paused(profile_id: UUID, paused: bool, by: Principal) -> RunnerProfile:
         raise ProfileArchived
     wanted = ProfileStatus.PAUSED if paused else ProfileStatus.ACTIVE
     if current.status != wanted:
+        before = audit.State(current)
         current.status = wanted
         _touch(current, "status")
+        _audit("profile.paused" if paused else "profile.unpaused", current, by, before)
         if not paused:
             work_released.send(sender=RunnerProfile, organization_id=current.organization_id)
     return current
@@ -159,7 +176,7 @@ def publish_harness(
         raise ProfileArchived
     try:
         with transaction.atomic():
-            return HarnessRevision.objects.create(
+            made = HarnessRevision.objects.create(
                 organization_id=by.organization_id,
                 profile=owner,
                 published_by=by.actor,
@@ -167,6 +184,22 @@ def publish_harness(
             )
     except IntegrityError:
         raise AlreadyExists("This version is published already; revisions never change.") from None
+    _audit_harness("harness.published", made, by)
+    return made
+
+
+def _audit_harness(
+    verb: str, harness: HarnessRevision, by: Principal, before: audit.State | None = None
+) -> None:
+    audit.changed(
+        verb,
+        "harn",
+        harness,
+        actor=by.actor,
+        organization_id=harness.organization_id,
+        before=before,
+        detail={"profile_id": ids.encode("prof", harness.profile_id), "version": harness.version},
+    )
 
 
 def _pinned_digest(fields: Mapping[str, Any]) -> str | None:
@@ -216,11 +249,13 @@ def _set_status(
     current: HarnessRevision, status: HarnessStatus, reason: str, by: Principal
 ) -> HarnessRevision:
     if current.status != status:
+        before = audit.State(current)
         current.status, current.status_reason = status, reason
         current.status_changed_at, current.status_changed_by = clock.now(), by.actor
         current.save(
             update_fields=["status", "status_reason", "status_changed_at", "status_changed_by"]
         )
+        _audit_harness(f"harness.{status}", current, by, before)
     return current
 
 

@@ -46,7 +46,7 @@ def amend(
         claims.require_lease(session, by=by, named_epoch=lease_epoch)
     if "deadline_at" in plain and plain["deadline_at"] <= now:
         raise field_error("/deadline_at", "in_the_past", "This lies in the past.")
-    lifecycle.amend(session, plain, now=now)
+    lifecycle.amend(session, plain, by=by, now=now)
     if "progress" in fields:
         claims.require_lease(session, by=by, named_epoch=lease_epoch)
         claims.report_progress(session, fields["progress"], now=now)

@@ -25,6 +25,7 @@ from keeptrusts_runners.errors import (
     PermissionDenied,
     field_error,
 )
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.principal import Principal
 from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
 from sessions.models import RunnerSession
@@ -103,6 +104,7 @@ def start(asked: Bulk, reason: str, *, by: Principal) -> RunnerBatch:
     )
     batch.total = _freeze(batch, _chosen(asked, batch.as_of))
     batch.save(update_fields=["total"])
+    _audit("batch.started", batch, by, {"verb": str(batch.verb), "total": batch.total})
     log.info(
         "batch.started", batch=str(batch), verb=str(batch.verb), by=by.actor, total=batch.total
     )
@@ -122,8 +124,17 @@ def stop(batch_id: UUID, *, by: Principal) -> RunnerBatch:
             raise Conflict("The batch is done; nothing is left to stop.", current_state=batch.state)
         batch.stopped_by, batch.stopped_at = by.actor, clock.now()
         batch.save(update_fields=["stopped_by", "stopped_at"])
+        _audit("batch.stopped", batch, by)
         settle_rest(batch, Outcome.SKIPPED, "batch_stopped", "The batch was stopped before it.")
     return batch
+
+
+def _audit(
+    verb: str, batch: RunnerBatch, by: Principal, detail: Mapping[str, Any] | None = None
+) -> None:
+    audit.changed(
+        verb, "batch", batch, actor=by.actor, organization_id=by.organization_id, detail=detail
+    )
 
 
 def _require_operator(by: Principal) -> None:

@@ -7,12 +7,15 @@ leases to end, and none that begins after is granted. Lock order: the executor, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import NotFound, PermissionDenied
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.principal import Principal
 from sessions import outcomes, transitions, wakeups
 from sessions.executor_models import RunnerExecutor
@@ -30,18 +33,35 @@ def drain(executor_id: UUID, *, by: Principal, reason: str = "") -> RunnerExecut
     stands. Raises NotFound, PermissionDenied for executors."""
     executor = _taken(executor_id, by)
     if executor.draining_at is None:
+        before = audit.State(executor)
         executor.draining_at, executor.draining_by = clock.now(), by.actor
         executor.draining_reason = reason
         executor.save(update_fields=_DRAINING)
+        _audit("executor.drained", executor, by, before, {"reason": reason})
     return executor
+
+
+def _audit(
+    verb: str,
+    executor: RunnerExecutor,
+    by: Principal,
+    before: audit.State | None,
+    detail: Mapping[str, Any],
+) -> None:
+    audit.changed(
+        verb, "exec", executor, actor=by.actor, organization_id=by.organization_id, before=before,
+        detail={"name": executor.name, **detail},
+    )  # fmt: skip
 
 
 def undrain(executor_id: UUID, *, by: Principal) -> RunnerExecutor:
     """It may claim again. Again is the same."""
     executor = _taken(executor_id, by)
     if executor.draining_at is not None:
+        before = audit.State(executor)
         executor.draining_at, executor.draining_by, executor.draining_reason = None, "", ""
         executor.save(update_fields=_DRAINING)
+        _audit("executor.undrained", executor, by, before, {})
         wakeups.announce(by.organization_id)
     return executor
 
@@ -51,6 +71,7 @@ def evict(executor_id: UUID, *, by: Principal, reason: str) -> RunnerExecutor:
     or lost as if the lease had run out."""
     executor = drain(executor_id, by=by, reason=reason)
     ended = _end_leases([executor_id], "executor_evicted", by=by, comment=reason)
+    _audit("executor.evicted", executor, by, None, {"reason": reason, "leases_ended": ended})
     log.warning(
         "executor.evicted", executor=ids.encode("exec", executor_id), by=by.actor, leases=ended
     )

@@ -21,6 +21,7 @@ from keeptrusts_runners.errors import (
     field_error,
     unknown_reference,
 )
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.principal import Principal
 from profiles import catalog
 from profiles.models import HarnessRevision, ProfileStatus, RunnerProfile
@@ -258,8 +259,11 @@ def cancel(
 AMENDABLE = frozenset({"metadata", "labels", "priority", "deadline_at"})
 
 
-def amend(session: RunnerSession, fields: Mapping[str, Any], *, now: datetime) -> RunnerSession:
-    """Operator-driven columns of a locked session, outside the lifecycle."""
+def amend(
+    session: RunnerSession, fields: Mapping[str, Any], *, by: Principal, now: datetime
+) -> RunnerSession:
+    """Operator-driven columns of a locked session, outside the lifecycle and its record: the
+    audit log has them."""
     values = {name: fields[name] for name in AMENDABLE & fields.keys()}
     if not values:
         return session
@@ -267,9 +271,14 @@ def amend(session: RunnerSession, fields: Mapping[str, Any], *, now: datetime) -
         _foreseeable("/deadline_at", values["deadline_at"], now)
         values |= _moved_deadline(session, values["deadline_at"])
     values |= {"version": session.version + 1, "updated_at": now}
+    before = audit.State(session)
     RunnerSession.objects.filter(id=session.id).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
+    audit.changed(
+        "session.amended", "sess", session, actor=by.actor,
+        organization_id=session.organization_id, before=before,
+    )  # fmt: skip
     return session
 
 

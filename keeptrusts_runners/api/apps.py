@@ -10,7 +10,7 @@ class ApiConfig(AppConfig):
     label = "api"
 
     def ready(self) -> None:
-        from keeptrusts_runners.api import checks, converters, health
+        from keeptrusts_runners.api import checks, converters, denials, health  # noqa: F401  (registers)
 
         checks.register_all()
         converters.register_all()

@@ -15,6 +15,7 @@ from django.utils.encoding import escape_uri_path
 
 from keeptrusts_runners import errors
 from keeptrusts_runners.api import problems
+from keeptrusts_runners.evidence import audit
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -51,7 +52,10 @@ class RequestIdMiddleware:
         request.traceparent = accept_traceparent(  # type: ignore[attr-defined]
             request.headers.get("traceparent")
         )
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            audit.on_request(request_id, request.META.get("REMOTE_ADDR", "")),
+        ):
             response = self.get_response(request)
         response["X-Request-Id"] = request_id
         return response

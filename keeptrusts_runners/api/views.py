@@ -30,6 +30,7 @@ from keeptrusts_runners.api.inputs import InputShape
 from keeptrusts_runners.api.pagination import PAGE_PARAMETERS
 from keeptrusts_runners.api.permissions import Requirement, ScopePermission
 from keeptrusts_runners.errors import DomainError, MethodNotAllowed
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
@@ -222,6 +223,7 @@ class ApiViewSet(DeclaredViewSet):
 
     def identify(self, principal: Principal) -> None:
         self.principal = principal
+        audit.acting(principal.actor)
         self.request.user = cast(Any, principal)
         self.request._request.principal = principal  # type: ignore[attr-defined]
 

@@ -32,6 +32,7 @@ from django.utils.http import urlencode
 from keeptrusts_runners.console import refusals
 from keeptrusts_runners.console.responses import SeeOther, here, is_fragment, to_sign_in
 from keeptrusts_runners.errors import NotAuthenticated, PermissionDenied
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity import browser
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
@@ -65,6 +66,7 @@ def page(
                 return _not_yet(request)
             known = cast(Page, request)
             known.principal = principal
+            audit.acting(principal.actor)
             principal.require(scope)
             return _finish(known, _within(known, view, *args, **kwargs))
 

@@ -27,6 +27,7 @@ from keeptrusts_runners.errors import (
     NotFound,
     PermissionDenied,
 )
+from keeptrusts_runners.evidence import denials
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ def answers_errors(*methods: str) -> Callable[[View], View]:
                     raise MethodNotAllowed
                 return view(request, *args, **kwargs)
             except DomainError as error:
+                _keep_denial(request, error)
                 return _with_allowed(answer(request, error), methods)
             except (OperationalError, InterfaceError) as error:
                 log.warning("page_without_database", path=request.path, error=str(error))
@@ -86,6 +88,17 @@ def answers_errors(*methods: str) -> Callable[[View], View]:
         return answering
 
     return decorate
+
+
+def _keep_denial(request: HttpRequest, error: DomainError) -> None:
+    """What fails here is logged: the reader's answer stands."""
+    principal, match = getattr(request, "principal", None), request.resolver_match
+    if principal is None or match is None:
+        return
+    try:
+        denials.keep(principal, request.method or "", match.route, error)
+    except Exception as failure:
+        log.error("denial_not_recorded", exc_info=failure)
 
 
 def _with_allowed(response: HttpResponse, methods: tuple[str, ...]) -> HttpResponse:

@@ -6,3 +6,6 @@ from django.apps import AppConfig
 class EvidenceConfig(AppConfig):
     name = "keeptrusts_runners.evidence"
     label = "evidence"
+
+    def ready(self) -> None:
+        from keeptrusts_runners.evidence import receivers  # noqa: F401  (connects)

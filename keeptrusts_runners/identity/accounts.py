@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
@@ -35,7 +37,7 @@ from keeptrusts_runners.identity.models import (
     User,
 )
 from keeptrusts_runners.identity.scopes import SERVICE_ACCOUNT_ROLES, USER_ROLES, Role
-from keeptrusts_runners.identity.signals import account_revoked
+from keeptrusts_runners.identity.signals import account_revoked, identity_changed
 from keeptrusts_runners.identity.tenancy import organization_scope
 
 
@@ -46,7 +48,28 @@ def create_organization(name: str) -> Organization:
     organization = Organization(id=ids.new(), name=name.strip())
     with organization_scope(organization.id):
         organization.save(force_insert=True)
+        after = {"name": organization.name}
+        _tell(organization.id, "organization.created", "org", organization.id, after=after)
     return organization
+
+
+def _tell(
+    organization_id: UUID,
+    verb: str,
+    prefix: str,
+    subject_id: UUID,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    identity_changed.send(
+        sender=Organization,
+        organization_id=organization_id,
+        verb=verb,
+        subject=ids.encode(prefix, subject_id),
+        before=before,
+        after=after,
+    )
 
 
 def create_user(email: str, password: str, *, name: str = "", staff: bool = False) -> User:
@@ -83,28 +106,37 @@ def add_member(organization_id: UUID, user: User, role: str) -> Membership:
     """Give a person a role. Raises AlreadyExists for a member."""
     try:
         with transaction.atomic():
-            return Membership.objects.create(
+            made = Membership.objects.create(
                 organization_id=organization_id, user=user, role=_role(role, USER_ROLES)
             )
     except IntegrityError:
         raise AlreadyExists("This user is a member already.") from None
+    _tell(organization_id, "member.added", "user", user.id, after={"role": str(made.role)})
+    return made
 
 
 def change_role(organization_id: UUID, user_id: UUID, role: str) -> Membership:
     """The new role counts from the member's next request."""
     found = Membership.objects.filter(organization_id=organization_id, user_id=user_id)
+    before = found.select_for_update().values_list("role", flat=True).first()
     if not found.update(role=_role(role, USER_ROLES)):
         raise NotFound
+    if before != role:
+        _tell(
+            organization_id, "member.role_changed", "user", user_id,
+            before={"role": before}, after={"role": role},
+        )  # fmt: skip
     return found.select_related("user").get()
 
 
 def remove_member(organization_id: UUID, user_id: UUID) -> None:
     """End a person's access to the organization, on their next request."""
-    removed, _ = Membership.objects.filter(
-        organization_id=organization_id, user_id=user_id
-    ).delete()
-    if not removed:
+    found = Membership.objects.filter(organization_id=organization_id, user_id=user_id)
+    role = found.select_for_update().values_list("role", flat=True).first()
+    if role is None:
         raise NotFound
+    found.delete()
+    _tell(organization_id, "member.removed", "user", user_id, before={"role": role})
     RefreshToken.objects.filter(organization_id=organization_id, user_id=user_id).update(
         revoked_at=clock.now()
     )
@@ -130,6 +162,8 @@ def create_service_account(
             )
     except IntegrityError:
         raise AlreadyExists("A service account with this name exists.") from None
+    after = {"name": account.name, "role": str(account.role)}
+    _tell(organization_id, "service_account.created", "sa", account.id, after=after)
     return account, _new_secret(account)
 
 
@@ -166,6 +200,8 @@ def rotate_secret(
     ServiceAccountSecret.objects.filter(service_account=account).filter(
         Q(expires_at=None) | Q(expires_at__gt=until)
     ).update(expires_at=until)
+    after = {"earlier_secrets_end_at": clock.rfc3339(until)}
+    _tell(organization_id, "service_account.secret_rotated", "sa", account_id, after=after)
     return account, _new_secret(account)
 
 
@@ -175,6 +211,8 @@ def revoke_service_account(organization_id: UUID, account_id: UUID) -> ServiceAc
     if account.revoked_at is None:
         account.revoked_at = clock.now()
         account.save(update_fields=["revoked_at"])
+        before = {"name": account.name, "role": str(account.role)}
+        _tell(organization_id, "service_account.revoked", "sa", account_id, before=before)
         account_revoked.send(
             sender=ServiceAccount,
             organization_id=organization_id,

@@ -14,7 +14,7 @@ from sessions import queries
 from tests.contract.routes import Objects, Route
 from tests.people import Api, Machine, Org
 
-PRODUCT_APPS = ("identity", "api", "profiles", "runner_sessions", "grants")
+PRODUCT_APPS = ("identity", "evidence", "api", "profiles", "runner_sessions", "grants")
 _LEAKS = re.compile(
     r"Traceback|File \"|\.py\"|psycopg|django\.|\bSELECT\b.+\bFROM\b|INSERT INTO|UPDATE \"|"
     r"relation \"|DETAIL:|violates|runner_(session|profile|event|grant)\b|/tmp/|"
@@ -73,5 +73,5 @@ def stored(org: Org) -> dict[str, int]:
             model._meta.db_table: model._default_manager.count()
             for label in PRODUCT_APPS
             for model in apps.get_app_config(label).get_models()
-            if model.__name__ not in ("User", "Organization", "Refusal")
+            if model.__name__ not in ("User", "Organization", "Refusal", "Denial")
         }

@@ -294,6 +294,12 @@ def eviction(org: Org) -> Objects:
     return found
 
 
+def audited(org: Org) -> Objects:
+    pending(org)
+    newest = org.auditor.api.get("/runners/audit?limit=1").json()["items"][0]
+    return Objects(org, {"audit_id": newest["id"]})
+
+
 def new_machine(org: Org) -> Objects:
     return Objects(org, body={"name": f"machine {ids.new().hex}", "role": "runner"})
 
@@ -396,6 +402,8 @@ TABLE = (
     Route("POST", f"{_GRANT_PATH}/use", WRITE, active, **_EXECUTES),
     Route("GET", "/v1/runners/permissions", READ, active, outsider=200),
     Route("GET", f"{_SESSION}/evidence", AUDIT, running),
+    Route("GET", "/v1/runners/audit", AUDIT, audited, outsider=200),
+    Route("GET", "/v1/runners/audit/{audit_id}", AUDIT, audited, tagged=True),
     Route("GET", "/v1/auth/whoami", ANY_TOKEN, nothing, outsider=200),
     Route("GET", "/v1/members", MEMBERS, nothing, outsider=200),
     Route("POST", "/v1/members", MEMBERS, new_member, 201, outsider=201, creates=True),

@@ -19,6 +19,7 @@ from django.db import Error, close_old_connections, connections
 
 from grants import access, partitions
 from keeptrusts_runners.api import idempotency
+from keeptrusts_runners.evidence import denials
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
 from sessions import batch_work, reaper
@@ -44,6 +45,7 @@ DUTIES = (
     Duty("sessions", reaper.run_once, reaper.EVERY_SECONDS),
     Duty("batches", batch_work.run_once, 0.5),
     Duty("grants", access.run_once, 2),
+    Duty("denials", denials.run_once, denials.EVERY_SECONDS),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
     Duty("partitions", partitions.make_ahead, 3600),
