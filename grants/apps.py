@@ -8,7 +8,13 @@ class GrantsConfig(AppConfig):
     verbose_name = "Events, artifacts and grants"
 
     def ready(self) -> None:
-        from grants import checks, figures, partitions, receivers  # noqa: F401  (connects)
+        from grants import (  # noqa: F401  (connects)
+            checks,
+            custody_models,
+            figures,
+            partitions,
+            receivers,
+        )
         from keeptrusts_runners.api import health, metrics
         from keeptrusts_runners.console import navigation
 

@@ -14,13 +14,11 @@ from uuid import UUID
 
 from django.conf import settings
 
-from grants import queries
-from grants.ledger import microseconds
-from grants.models import Event, LedgerHead
+from grants import lines, queries
+from grants.models import LedgerHead
 from grants.serializers import ArtifactOut, grant_out
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.evidence import audit, bundle_writer, layout
-from keeptrusts_runners.evidence.records import encode_record
 from keeptrusts_runners.evidence.statement import session_predicate
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
@@ -30,8 +28,6 @@ from profiles.serializers import HarnessOut, ProfileOut
 from sessions import queries as session_queries
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.serializers import CheckpointOut, SessionDetailOut
-
-_CHUNK_ROWS = 2000
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +85,7 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
     harness = HarnessOut.render(session.harness) if session.harness else None
     yield layout.HARNESS, _document(harness)
     yield layout.TRANSITIONS, map(_transition, session_queries.transitions(session.id))
-    yield layout.EVENTS, map(_record, _records(session))
+    yield layout.EVENTS, lines.of_session(session)
     grants = queries.grants(session.id).order_by("id")
     yield layout.GRANTS, _document([grant_out(grant, now) for grant in grants])
     artifacts = queries.artifacts(session.id).order_by("id")
@@ -101,22 +97,6 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
 
 def _document(content: Any) -> bytes:
     return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _records(session: RunnerSession) -> Iterator[Event]:
-    return queries.events(session).order_by("seq").iterator(chunk_size=_CHUNK_ROWS)
-
-
-def _record(event: Event) -> bytes:
-    """One ledger record, with all that its hash is of."""
-    at, digest = microseconds(event.recorded_at), bytes(event.body_digest)
-    header = (at, event.kind, event.actor, event.lease_epoch, digest)
-    body, salt = _bytes(event.body), _bytes(event.salt)
-    return encode_record(event.seq, header, body, salt, bytes(event.hash))
-
-
-def _bytes(stored: Any) -> bytes | None:
-    return None if stored is None else bytes(stored)
 
 
 def _transition(row: Transition) -> bytes:

@@ -4,6 +4,7 @@ from django.urls import path
 
 from grants import pages
 from grants.api.artifacts import ArtifactViewSet
+from grants.api.custody import CustodyViewSet, VerificationViewSet
 from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
@@ -28,6 +29,16 @@ api_urlpatterns = [
     path(f"{_GRANT}/approve", PermissionGrantViewSet.as_view({"post": "approve"})),
     path(f"{_GRANT}/deny", PermissionGrantViewSet.as_view({"post": "deny"})),
     path(f"{_GRANT}/use", PermissionGrantViewSet.as_view({"post": "use"})),
+    path(f"{_ONE}/notes", CustodyViewSet.as_view({"post": "annotate"})),
+    path(
+        f"{_ONE}/hold",
+        CustodyViewSet.as_view({"get": "hold", "put": "place_hold", "delete": "lift_hold"}),
+    ),
+    path(f"{_ONE}/events/<evt:event_id>/redact", CustodyViewSet.as_view({"post": "redact"})),
+    path(
+        f"{_ONE}/evidence/verification",
+        VerificationViewSet.as_view({"get": "retrieve", "post": "verify"}),
+    ),
     path(f"{_ONE}/evidence", EvidenceViewSet.as_view({"get": "export"})),
     path("evidence/keys", EvidenceKeysViewSet.as_view({"get": "retrieve"})),
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),

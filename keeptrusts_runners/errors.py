@@ -200,6 +200,20 @@ class NotClaimable(Conflict):
     code, title = "not_claimable", "Not claimable"
 
 
+class EvidenceHeld(Conflict):
+    """A legal hold is on the session: nothing of its evidence may be redacted until somebody lifts
+    it."""
+
+    code, title = "evidence_held", "Evidence is held"
+
+
+class EvidenceExpired(Conflict):
+    """The profile's retention has removed the content of this session's evidence; nothing can be
+    added to it any more."""
+
+    code, title = "evidence_expired", "Evidence has expired"
+
+
 class ClaimIdReused(Conflict):
     """This `claim_id` was answered with other sessions. Give each claim an id of its own, and
     repeat it only with the same request."""

@@ -213,6 +213,8 @@ class RunnerSession(models.Model):
 
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     dispatched_at = models.DateTimeField(null=True)
+    # Set when the profile's retention has removed the content of its evidence.
+    evidence_expired_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -274,6 +276,17 @@ class RunnerSession(models.Model):
                 fields=["executor"],
                 condition=Q(state__in=_states(*LEASED)),
                 name="runner_session_held",
+            ),
+            # What retention may come for, and what ended of late; no open session is in them.
+            models.Index(
+                fields=["profile", "ended_at"],
+                condition=Q(ended_at__isnull=False, evidence_expired_at=None),
+                name="runner_session_kept",
+            ),
+            models.Index(
+                fields=["-ended_at"],
+                condition=Q(ended_at__isnull=False),
+                name="runner_session_newest_ended",
             ),
             # What a profile's limit counts.
             models.Index(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
 from typing import Any, Final, TypeVar, cast, overload
+from uuid import UUID
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -112,6 +113,13 @@ class Attempt:
         )
         digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"idempotency").digest()
         return int.from_bytes(digest, signed=True)
+
+
+def forget(organization_id: UUID, text: str) -> None:
+    """Delete the kept answers that contain this text, because what it names was redacted. Such a
+    request, sent again, is a new one."""
+    kept = IdempotencyKey.objects.filter(organization_id=organization_id)
+    kept.extra(where=["position(%s::bytea in body) > 0"], params=[text.encode()]).delete()
 
 
 def attempt_for(view: Any) -> Attempt | None:

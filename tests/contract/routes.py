@@ -294,6 +294,37 @@ def eviction(org: Org) -> Objects:
     return found
 
 
+def event(org: Org) -> Objects:
+    made = running(org)
+    body = {"kind": "log", "message": "m"}
+    answer = org.runner.api.post(f"/runners/sessions/{made.path['session_id']}/events", body)
+    assert answer.status_code == 201, answer.content
+    made.path["event_id"] = answer.json()["id"]
+    made.body = {"reason": "it was a secret"}
+    return made
+
+
+def held(org: Org) -> Objects:
+    made = pending(org)
+    hold = {"reason": "a law suit"}
+    path = f"/runners/sessions/{made.path['session_id']}/hold"
+    assert org.auditor.api.put(path, hold).status_code == 200
+    made.body = None
+    return made
+
+
+def to_hold(org: Org) -> Objects:
+    made = pending(org)
+    made.body = {"reason": "a law suit"}
+    return made
+
+
+def to_annotate(org: Org) -> Objects:
+    made = pending(org)
+    made.body = {"message": "asked the vendor"}
+    return made
+
+
 def audited(org: Org) -> Objects:
     pending(org)
     newest = org.auditor.api.get("/runners/audit?limit=1").json()["items"][0]
@@ -321,6 +352,7 @@ _ACCOUNT = "/v1/service-accounts/{service_account_id}"
 _OWN = {"session_token": True}
 _EXECUTES = {"session_token": True, "executes": True}
 _CONFIGURES = {"configures": True}
+_PEOPLE = {"decides": True}
 
 TABLE = (
     Route("GET", _PROFILES, READ, profile, outsider=200),
@@ -401,7 +433,16 @@ TABLE = (
     Route("POST", f"{_GRANT_PATH}/deny", APPROVE, denial, decides=True),
     Route("POST", f"{_GRANT_PATH}/use", WRITE, active, **_EXECUTES),
     Route("GET", "/v1/runners/permissions", READ, active, outsider=200),
+    Route(
+        "POST", f"{_SESSION}/notes", WRITE, to_annotate, 201, creates=True, **_PEOPLE
+    ),
+    Route("GET", f"{_SESSION}/hold", READ, held),
+    Route("PUT", f"{_SESSION}/hold", AUDIT, to_hold, **_PEOPLE),
+    Route("DELETE", f"{_SESSION}/hold", AUDIT, held, 204, **_PEOPLE),
+    Route("POST", f"{_SESSION}/events/{{event_id}}/redact", AUDIT, event, **_PEOPLE),
     Route("GET", f"{_SESSION}/evidence", AUDIT, running),
+    Route("GET", f"{_SESSION}/evidence/verification", AUDIT, running),
+    Route("POST", f"{_SESSION}/evidence/verification", AUDIT, running),
     Route("GET", "/v1/runners/audit", AUDIT, audited, outsider=200),
     Route("GET", "/v1/runners/audit/{audit_id}", AUDIT, audited, tagged=True),
     Route("GET", "/v1/auth/whoami", ANY_TOKEN, nothing, outsider=200),

@@ -17,7 +17,7 @@ import structlog
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections, connections
 
-from grants import access, partitions
+from grants import access, partitions, retention, verification
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.evidence import denials
 from keeptrusts_runners.identity import tokens
@@ -46,6 +46,8 @@ DUTIES = (
     Duty("batches", batch_work.run_once, 0.5),
     Duty("grants", access.run_once, 2),
     Duty("denials", denials.run_once, denials.EVERY_SECONDS),
+    Duty("retention", retention.run_once, retention.EVERY_SECONDS),
+    Duty("verification", verification.run_once, verification.EVERY_SECONDS),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
     Duty("partitions", partitions.make_ahead, 3600),

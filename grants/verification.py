@@ -1,0 +1,141 @@
+"""Verification in the product: a session's chain recomputed from what is stored, with a result
+that is kept. The code that reads the records is the one that reads an exported bundle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+import structlog
+from django.db import connections
+
+from grants import lines
+from grants.custody_models import Verdict, Verification
+from grants.models import LedgerHead
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import NotFound
+from keeptrusts_runners.evidence.verifier.ledger import Ledger
+from keeptrusts_runners.evidence.verifier.records import BrokenRecord
+from keeptrusts_runners.identity import principal
+from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.scopes import Scope
+from keeptrusts_runners.identity.tenancy import organization_scope
+from sessions import queries as session_queries
+from sessions.models import RunnerSession
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 30
+# Sessions of one pass, of each kind.
+MOST = 50
+
+
+def of_session(session_id: UUID, *, by: Principal) -> Verification:
+    """What the last check found; `pending` where there was none yet. Raises NotFound."""
+    by.require(Scope.AUDIT)
+    session = session_queries.session(session_id, by=by)
+    found = Verification.objects.filter(session_id=session.id).first()
+    if found is not None:
+        return found
+    head = LedgerHead.objects.get(session_id=session.id)
+    return Verification(session=session, verdict=Verdict.PENDING, records=0, head_hash=head.hash)
+
+
+def verify(session_id: UUID, *, by: Principal) -> Verification:
+    """Recompute the chain now, and keep what comes of it. Opens the scopes that it needs: it reads
+    in one snapshot, so that a session that goes on does not look broken. Raises NotFound."""
+    with organization_scope(by.organization_id, snapshot=True):
+        session = session_queries.session(session_id, by=by)
+        found = _check(session)
+    with organization_scope(by.organization_id):
+        _keep(found)
+    if found.verdict == Verdict.BROKEN:
+        log.error(
+            "evidence.broken",
+            session=ids.encode("sess", session_id),
+            first_bad_seq=found.first_bad_seq,
+            reason=found.reason,
+        )
+    return found
+
+
+def _check(session: RunnerSession) -> Verification:
+    head = LedgerHead.objects.get(session_id=session.id)
+    ledger = Ledger(session.organization_id.bytes, session.id.bytes)
+    broken: BrokenRecord | None = None
+    try:
+        ledger.read(lines.in_batches(session))
+        _compare(ledger, head)
+    except BrokenRecord as found:
+        broken = found
+    result = Verification(
+        session=session,
+        organization_id=session.organization_id,
+        verdict=Verdict.BROKEN if broken else Verdict.VERIFIED,
+        records=ledger.seq,
+        head_hash=ledger.head,
+        first_bad_seq=broken.seq if broken else None,
+        reason=broken.detail[:200] if broken else "",
+        checked_at=clock.now(),
+    )
+    if ledger.seq == 0 and session.evidence_expired_at is not None:
+        result.verdict, result.head_hash = Verdict.EXPIRED, head.hash
+        result.first_bad_seq, result.reason = None, "its records were dropped by retention"
+    return result
+
+
+def _compare(ledger: Ledger, head: LedgerHead) -> None:
+    """The chain must end where the head says. Raises BrokenRecord."""
+    if ledger.seq < head.seq:
+        raise BrokenRecord(ledger.seq + 1, f"it is missing: the head is record {head.seq}")
+    if ledger.seq > head.seq:
+        raise BrokenRecord(head.seq + 1, "it comes after the head")
+    if ledger.head != bytes(head.hash):
+        raise BrokenRecord(ledger.seq, "the chain ends in another hash than the head's")
+
+
+def _keep(found: Verification) -> None:
+    fields = [
+        field.attname for field in Verification._meta.concrete_fields if not field.primary_key
+    ]
+    Verification.objects.bulk_create(
+        [found], update_conflicts=True, unique_fields=["session_id"], update_fields=fields
+    )
+
+
+# --- in the background -----------------------------------------------------------------------
+
+# What of the sessions that ended last was never checked, by runner_session_newest_ended; then whose
+# check is older than a month, by runner_verification_oldest. Where more end than one pass can
+# check this is a sample; the rest is checked when somebody asks.
+_DUE = """
+(SELECT s.organization_id, s.id FROM (
+        SELECT organization_id, id FROM runner_session WHERE ended_at IS NOT NULL
+         ORDER BY ended_at DESC LIMIT 1000) s
+  WHERE NOT EXISTS (SELECT FROM runner_verification v WHERE v.session_id = s.id)
+  LIMIT %(most)s)
+UNION ALL
+(SELECT v.organization_id, v.session_id FROM runner_verification v
+  WHERE v.checked_at < clock_timestamp() - interval '30 days'
+  ORDER BY v.checked_at LIMIT %(most)s)
+"""
+
+
+def run_once() -> Counter[str]:
+    """Check what has not been checked for long; counts by verdict."""
+    with connections["maintain"].cursor() as cursor:
+        cursor.execute(_DUE, {"most": MOST})
+        due = cursor.fetchall()
+    counts: Counter[str] = Counter()
+    for organization_id, session_id in due:
+        try:
+            found = verify(session_id, by=principal.system(organization_id))
+            counts[str(found.verdict)] += 1
+        except NotFound:
+            counts["gone"] += 1
+        except Exception:
+            # One session's failure is logged and left to the next pass.
+            log.exception("verification.failed", session=ids.encode("sess", session_id))
+            counts["failed"] += 1
+    return counts
