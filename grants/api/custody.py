@@ -16,6 +16,7 @@ from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import Conflict, EvidenceExpired, EvidenceHeld
 from keeptrusts_runners.identity.scopes import Scope
+from profiles.serializers import NothingIn
 
 
 class CustodyViewSet(ApiViewSet):
@@ -88,6 +89,7 @@ class VerificationViewSet(ApiViewSet):
 
     tag = "Evidence"
     scopes: ClassVar = {"retrieve": Scope.AUDIT, "verify": Scope.AUDIT}
+    inputs: ClassVar = {"verify": NothingIn}
     outputs: ClassVar = {"retrieve": VerificationOut, "verify": VerificationOut}
     non_atomic_actions: ClassVar = frozenset({"verify"})
 
@@ -102,5 +104,6 @@ class VerificationViewSet(ApiViewSet):
         It checks what this installation has stored. A bundle, verified elsewhere with a pinned key,
         needs no trust in it.
         """
-        by = self.principal
-        return self.answer(VerificationOut.render(verification.verify(session_id, by=by)))
+        self.body()
+        found = verification.verify(session_id, by=self.principal)
+        return self.answer(VerificationOut.render(found))

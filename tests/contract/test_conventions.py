@@ -29,7 +29,11 @@ def org() -> Org:
 
 @pytest.mark.parametrize(
     "route",
-    [r for r in ACTIONS if r.prepare.__name__ not in ("denial", "eviction", "lost", "recall")],
+    [
+        r
+        for r in ACTIONS
+        if r.prepare.__name__ not in ("denial", "event", "eviction", "lost", "recall")
+    ],
     ids=lambda route: route.name,
 )
 def test_an_empty_body_on_an_action_is_an_empty_object(route: Route, org: Org) -> None:

@@ -102,6 +102,7 @@ def _changed(route: Route, objects: Objects) -> tuple[Route, Objects]:
         "profiles": {"description": "other"},
         "checkpoint": {"label": "other"},
         "events": {"message": "other"},
+        "notes": {"message": "other"},
         "permissions": {"reason": "other"},
         "members": {"role": "auditor"},
         "service-accounts": {"role": "auditor"},

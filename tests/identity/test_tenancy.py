@@ -110,6 +110,8 @@ def peopled() -> Org:
     assert approve(org.approver.api, requested(org, session)).status_code == 200
     assert org.runner.api.post(path(session, "claim")).status_code == 409
     assert org.viewer.api.post(path(session, "cancel")).status_code == 403
+    assert org.auditor.api.put(path(session, "hold"), {"reason": "r"}).status_code == 200
+    assert org.auditor.api.post(path(session, "evidence/verification")).status_code == 200
     bulk = {"filter": {"state": ["pending"]}, "reason": "r"}
     assert org.operator.api.post("/runners/sessions/bulk/cancel", bulk).status_code == 201
     with org.scope():
