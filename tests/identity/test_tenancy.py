@@ -320,19 +320,22 @@ def test_every_reference_between_organization_owned_rows_carries_the_organizatio
     assert {key: target for key, target in wanted.items() if key not in WITHOUT_REFERENCE} == found
 
 
+ONE_OF_A_SESSION = ("runner_ledger_head", "runner_legal_hold", "runner_verification")
+
+
 @pytest.mark.proves("access.composite-keys")
 def test_no_row_refers_to_another_organizations(mine: Org, theirs: Org) -> None:
     """As the owner, whom no policy binds: the keys alone are the wall."""
     for (table, column), target in references().items():
         with acting("migrate", None) as owner:
             # One chain, one checkpoint number: theirs would be in the way of the key.
-            if table in ("runner_ledger_head", "runner_transition", "runner_checkpoint"):
+            if table in (*ONE_OF_A_SESSION, "runner_transition", "runner_checkpoint"):
                 owner.execute(f"DELETE FROM {table} WHERE organization_id = %s", [theirs.id])
             owner.execute(
                 f"SELECT id FROM {target} WHERE organization_id = %s LIMIT 1", [theirs.id]
             )
             foreign = owner.fetchone()[0]
-            key = "session_id" if table == "runner_ledger_head" else "id"
+            key = "session_id" if table in ONE_OF_A_SESSION else "id"
             reason = refusal(
                 owner,
                 f"UPDATE {table} SET {column} = %s WHERE {key} ="
