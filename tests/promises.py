@@ -140,7 +140,6 @@ AREAS: dict[str, tuple[str, ...]] = {area: tuple(held) for area, held in _AREAS.
 PROMISES: dict[str, str] = {key: text for held in _AREAS.values() for key, text in held.items()}
 
 NOT_YET: dict[str, str] = {
-    "access.staff-audited": "there is no audit log",
     "evidence.anchored": "there is no log of the organization",
 }
 

@@ -105,6 +105,19 @@ def record(organization_id: UUID, entries: Sequence[Entry]) -> None:
         cursor.execute(_INSERT, given)
 
 
+_LOOK = "SELECT kt_record_look_of_staff(%s::uuid[], %s, %s, %s, %s)"
+
+
+def record_look(organization_ids: Sequence[UUID], *, staff: str, subject: str) -> None:
+    """A look of staff in the admin, on the record of each organization that it showed. Needs no
+    scope."""
+    source, subject = _source.get(), subject[:200]
+    body = _body(Entry("staff.viewed", subject, staff), source)
+    given: list[Any] = [list(organization_ids), staff, subject, source.request_id, body]
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK, given)
+
+
 def _body(entry: Entry, source: Source) -> bytes:
     content = {
         "actor": entry.actor,

@@ -15,13 +15,15 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keeptrusts_runners import ids
+from keeptrusts_runners.identity.models import Organization
+from keeptrusts_runners.identity.signals import staff_looked
 
 FORENSICS = "forensics"
 COUNT_CAP = 10_000
@@ -86,6 +88,31 @@ class Forensic(admin.ModelAdmin):
             found |= queryset.filter(**{column: text})
         return found, False
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        shown = getattr(response, "context_data", None) or {}
+        if (listed := shown.get("cl")) is not None:
+            query = request.META.get("QUERY_STRING", "")
+            subject = self.opts.db_table + (f"?{query}" if query else "")
+            _tell(request, {_organization(row) for row in listed.result_list}, subject)
+        return response
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        response = super().change_view(request, object_id, form_url, extra_context)
+        shown = getattr(response, "context_data", None) or {}
+        if (row := shown.get("original")) is not None:
+            name = ids.encode(self.id_prefix, row.pk) if self.id_prefix else str(row.pk)
+            _tell(request, {_organization(row)}, name)
+        return response
+
     @property
     def search_help_text(self) -> str:  # type: ignore[override]
         known = [f"{self.id_prefix}_… or its beginning"] if self.id_prefix else ["a whole UUID"]
@@ -94,6 +121,25 @@ class Forensic(admin.ModelAdmin):
     @admin.display(description="id")
     def public_id(self, obj: Any) -> str:
         return ids.encode(self.id_prefix, obj.pk)
+
+
+def _organization(row: Any) -> UUID | None:
+    """Whose a row is; None for what belongs to no organization."""
+    if isinstance(row, Organization):
+        return row.id
+    found: UUID | None = getattr(row, "organization_id", None)
+    return found
+
+
+def _tell(request: HttpRequest, organization_ids: set[UUID | None], subject: str) -> None:
+    """Each look across organizations is on the record of those that were looked at. What cannot be
+    recorded is not shown."""
+    staff_looked.send(
+        sender=Forensic,
+        user=request.user,
+        organization_ids=sorted(organization_ids - {None}, key=str),
+        subject=subject,
+    )
 
 
 def id_range(prefix: str, text: str) -> tuple[UUID, UUID] | None:

@@ -13,6 +13,7 @@ from django.test import Client
 from grants import events
 from grants.models import Event
 from keeptrusts_runners import ids
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.forensics import CappedPaginator, Forensic, id_range
 from keeptrusts_runners.identity.models import User
 from sessions import claims
@@ -73,6 +74,43 @@ def test_people_who_are_not_staff_are_told_so(model: Any) -> None:
     client = browser(Org().admin)
     response = client.get(f"/admin/{name(model)}/", follow=True)
     assert response.status_code == 403
+
+
+def looks(org: Org, staff_user: str) -> list[str]:
+    found = org.auditor.api.get(f"/runners/audit?verb=staff.viewed&actor={staff_user}").json()
+    return [item["object"] for item in found["items"]]
+
+
+@pytest.mark.proves("access.staff-audited")
+def test_each_look_is_on_the_record_of_the_organizations_that_it_showed(
+    staff: Client,
+) -> None:
+    mine, theirs, unseen = Org(), Org(), Org()
+    user = ids.encode("user", UUID(staff.session["_auth_user_id"]))
+    found = factories.pending(mine)
+    assert staff.get(f"/admin/runner_sessions/runnersession/{found.id}/change/").status_code == 200
+    assert looks(mine, user) == [ids.encode("sess", found.id)]
+    profiles = [factories.profile(each) for each in (mine, theirs)]
+    for each in profiles:
+        prefix = ids.encode("prof", each.id)
+        assert staff.get(f"/admin/profiles/runnerprofile/?q={prefix}").status_code == 200
+    assert looks(mine, user)[0].startswith("runner_profile?q=")
+    assert looks(theirs, user)[0].startswith("runner_profile?q=")
+    assert looks(unseen, user) == []
+
+
+@pytest.mark.proves("access.staff-audited")
+def test_what_cannot_be_put_on_record_is_not_shown(
+    staff: Client, session: RunnerSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(audit, "record_look", fails)
+    address = f"/admin/runner_sessions/runnersession/{session.id}/change/"
+    response = staff.get(address)
+    assert response.status_code == 500
+    assert ids.encode("sess", session.id).encode() not in response.content
 
 
 # --- lists -----------------------------------------------------------------------------------

@@ -16,6 +16,19 @@ SELECT sha256(int4send(11) || 'kt.audit.v1'::bytea
            || int4send(length(body)) || body)
 $$
 """
+# One statement for all organizations that a page of the admin showed, which no scope spans.
+_STAFF = """
+CREATE FUNCTION kt_record_look_of_staff(
+  organizations uuid[], staff text, subject text, request text, body bytea)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+  INSERT INTO evidence_audit
+         (organization_id, id, at, actor, verb, object, outcome, request_id, body, digest)
+  SELECT organization, id, at, staff, 'staff.viewed', subject, 'done', request, body,
+         kt_audit_digest(organization, id, at, body)
+    FROM (SELECT organization, kt_uuid7() AS id, clock_timestamp() AS at
+            FROM unnest(organizations) AS organization) dated
+$$
+"""
 _APPEND_ONLY = """
 CREATE FUNCTION kt_refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -121,6 +134,7 @@ class Migration(migrations.Migration):
         ),
         function(_DIGEST, "kt_audit_digest(uuid, uuid, timestamptz, bytea)", APP),
         protect("evidence_audit", maintain=("SELECT",)),
+        function(_STAFF, "kt_record_look_of_staff(uuid[], text, text, text, bytea)", APP),
         migrations.RunSQL(_APPEND_ONLY, _CHANGEABLE),
         protect(
             "evidence_denial",
