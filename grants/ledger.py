@@ -21,6 +21,7 @@ from django.db import connection
 from grants.models import Level
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import audit, chain
+from sessions import wakeups
 from sessions.signals import Recorded
 
 # What a record may be about beside its session.
@@ -131,6 +132,10 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
     _execute(_INSERT, rows)
     _execute(_ADVANCE, advances)
     _audit(records, heads, rows)
+    # A transaction is one organization's.
+    organization_id = next(iter(heads.values())).organization_id
+    grown = {session_id: recorded[-1].seq for session_id, recorded in places.items()}
+    wakeups.announce_growth(organization_id, grown)
     return places
 
 

@@ -17,16 +17,15 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import structlog
 
-from sessions import queue, wakeups
+from sessions import queue
+from sessions.listening import Ear, for_ever
 from sessions.waiting_line import MOST_IN_VAIN, Line, Look, Waiter
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 2.0
-LATER_SECONDS = 1.0
 # Offers looked at in one go, however few wait.
 LEAST_OFFERS = 100
 
@@ -61,9 +60,9 @@ class WaitingRoom:
         self.closed = False
 
     def open(self) -> None:
-        """Begin to listen and to look, on the running loop."""
-        duties = (self.listen, self.look_regularly, self.attend)
-        self._tasks = [asyncio.create_task(_for_ever(duty)) for duty in duties]
+        """Begin to look, on the running loop."""
+        duties = (self.look_regularly, self.attend)
+        self._tasks = [asyncio.create_task(for_ever(duty)) for duty in duties]
 
     async def close(self) -> None:
         self.dismiss()
@@ -147,14 +146,13 @@ class WaitingRoom:
         if self._due:
             self._look.set()
 
-    async def listen(self) -> None:
-        """Hear of what was committed, on one connection."""
-        own = await psycopg.AsyncConnection.connect(**wakeups.address(), autocommit=True)
-        async with own:
-            await own.execute(f"LISTEN {wakeups.CHANNEL}")
-            self.look_at(list(self._lines), news=True)
-            async for notice in own.notifies():
-                self.look_at([UUID(notice.payload)], news=True)
+    @property
+    def ear(self) -> Ear:
+        """Hears of what was committed; what was missed is looked for in all lines."""
+        return Ear(
+            hear=lambda payload: self.look_at([UUID(payload)], news=True),
+            catch_up=lambda: self.look_at(list(self._lines), news=True),
+        )
 
     async def look_regularly(self) -> None:
         """Make up for lost signals, and for time, which sends none: one query for everybody."""
@@ -196,13 +194,3 @@ class WaitingRoom:
             # Whatever it is, the next look is two seconds away.
             log.warning("waiting_room.look_failed", reason=str(error).strip())
             return None
-
-
-async def _for_ever(duty: Callable[[], Awaitable[None]]) -> None:
-    """Whatever happens to a duty of the room, it is taken up again."""
-    while True:
-        try:
-            await duty()
-        except Exception as error:
-            log.warning("waiting_room.interrupted", duty=duty.__name__, reason=str(error).strip())
-        await asyncio.sleep(LATER_SECONDS)

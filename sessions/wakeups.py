@@ -1,13 +1,16 @@
-"""Wake-ups: tell waiting executors, in every process, that a session may be claimable now.
+"""Wake-ups: tell every process what a commit has changed, for those who wait there.
 
+Two things are told: that a session may be claimable now, and how far a session's ledger has grown.
 A signal is sent after the commit that made it true, and coalesced: one thread per process sends
-at most one NOTIFY for each organization at a time. Inside the transaction NOTIFY would serialise
-all commits. A lost signal costs two seconds, after which waiters look by themselves.
+what is due at most a hundred times a second. Inside the transaction NOTIFY would serialise all
+commits. Whoever waits looks by himself every few seconds, so that a lost signal costs no more.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -17,20 +20,34 @@ from django.db import connection, transaction
 
 log = structlog.get_logger(__name__)
 
-CHANNEL = "kt_claimable"
+CLAIMABLE, GROWN = "kt_claimable", "kt_grown"
+PAUSE_SECONDS = 0.01
+LATER_SECONDS = 1.0
+
+# Of a channel and a subject, the newest payload.
+Due = dict[tuple[str, str], str]
+# For a listener: something was not told.
+LOST: Due = {(GROWN, ""): ""}
 
 
 class Notifier:
     """Sends what was announced since it last sent; its thread starts with the first."""
 
     def __init__(self) -> None:
-        self._due: set[UUID] = set()
+        self._due: Due = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def add(self, organization_id: UUID) -> None:
+        self._add({(CLAIMABLE, str(organization_id)): str(organization_id)})
+
+    def add_grown(self, organization_id: UUID, heads: Mapping[UUID, int]) -> None:
+        subjects = {f"{organization_id} {session_id}": seq for session_id, seq in heads.items()}
+        self._add({(GROWN, subject): f"{subject} {seq}" for subject, seq in subjects.items()})
+
+    def _add(self, due: Due) -> None:
         with self._changed:
-            self._due.add(organization_id)
+            self._due |= due
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wakeups", daemon=True)
                 self._thread.start()
@@ -38,26 +55,34 @@ class Notifier:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._due)
-                due, self._due = self._due, set()
             try:
-                self._send(due)
+                self._send(self._take())
             except Exception as error:
-                # Whatever it is, the thread goes on; the waiters' own look makes up for it.
+                # Whatever it is, the thread goes on; what was lost is at least said to be.
                 log.warning("wakeups.not_sent", reason=str(error).strip())
+                time.sleep(LATER_SECONDS)
+                self._add(LOST)
 
-    def _send(self, due: set[UUID]) -> None:
+    def _take(self, timeout: float | None = None) -> Due:
+        """What is due, once something is; nothing when nothing is in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._due, timeout)
+            due, self._due = self._due, {}
+        return due
+
+    def _send(self, due: Due) -> None:
         with psycopg.connect(**address(), autocommit=True) as own:
             while due:
+                channels = [channel for channel, _ in due]
                 own.execute(
-                    "SELECT pg_notify(%s, org) FROM unnest(%s::text[]) AS org",
-                    [CHANNEL, [str(organization_id) for organization_id in due]],
+                    "SELECT pg_notify(channel, payload)"
+                    "  FROM unnest(%s::text[], %s::text[]) AS due (channel, payload)",
+                    [channels, list(due.values())],
                 )
+                # What comes in a burst goes together.
+                time.sleep(PAUSE_SECONDS)
                 # Stay connected while there is more; an idle process keeps no connection for it.
-                with self._changed:
-                    self._changed.wait_for(lambda: self._due, timeout=5)
-                    due, self._due = self._due, set()
+                due = self._take(timeout=5)
 
 
 def address() -> dict[str, Any]:
@@ -74,3 +99,9 @@ _notifier = Notifier()
 def announce(organization_id: UUID) -> None:
     """Something may have become claimable: say so once the present transaction has committed."""
     transaction.on_commit(lambda: _notifier.add(organization_id))
+
+
+def announce_growth(organization_id: UUID, heads: Mapping[UUID, int]) -> None:
+    """The ledgers of these sessions go up to these numbers once the present transaction has
+    committed: say so then."""
+    transaction.on_commit(lambda: _notifier.add_grown(organization_id, heads))

@@ -18,7 +18,8 @@ from django.db import connection, connections, transaction
 
 from keeptrusts_runners import clock
 from profiles.models import RunnerProfile
-from sessions import queue, waiting_room, wakeups
+from sessions import listening, queue, waiting_room, wakeups
+from sessions.listening import Listener, for_ever
 from sessions.models import RunnerSession
 from sessions.waiting_line import MOST_IN_VAIN, Waiter
 from sessions.waiting_room import Outcome, WaitingRoom
@@ -406,10 +407,13 @@ def open_room(scenario: Callable[[WaitingRoom], Awaitable[None]]) -> None:
     async def play() -> None:
         room = WaitingRoom(turns=2)
         room.open()
+        listener = Listener({wakeups.CLAIMABLE: room.ear})
+        hearing = asyncio.create_task(for_ever(listener.listen))
         try:
             async with asyncio.timeout(20):
                 await scenario(room)
         finally:
+            hearing.cancel()
             await leave(room)
 
     asyncio.run(play())
@@ -419,7 +423,7 @@ def listeners() -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query = 'LISTEN kt_claimable'"
+            " AND query LIKE 'LISTEN %'"
         )
         return [row[0] for row in cursor.fetchall()]
 
@@ -460,7 +464,7 @@ async def until_listening(others: list[int]) -> int:
 def test_what_was_not_heard_while_the_connection_was_gone_is_looked_for_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting_room, "LATER_SECONDS", 0.01)
+    monkeypatch.setattr(listening, "LATER_SECONDS", 0.01)
     org, others = Org(), listeners()
 
     async def scenario(room: WaitingRoom) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
 from django.db import connection
 
 from sessions import wakeups
-from sessions.wakeups import Notifier
+from sessions.wakeups import CLAIMABLE, LOST, Due, Notifier
 
 
 def test_signals_go_the_way_that_the_application_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,21 +27,31 @@ def test_signals_go_the_way_that_the_application_goes(monkeypatch: pytest.Monkey
 
 
 def test_a_signal_that_could_not_be_sent_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[set[UUID]] = []
-    told = threading.Event()
+    monkeypatch.setattr(wakeups, "LATER_SECONDS", 0.01)
+    sent: queue.SimpleQueue[Due] = queue.SimpleQueue()
     errors = [psycopg.OperationalError("no server"), RuntimeError("anything")]
 
-    def send(self: Notifier, due: set[UUID]) -> None:
-        sent.append(due)
-        told.set()
+    def send(self: Notifier, due: Due) -> None:
+        sent.put(due)
         if errors:
             raise errors.pop()
 
     monkeypatch.setattr(Notifier, "_send", send)
     notifier = Notifier()
-    announced = [uuid4() for _ in range(3)]
-    for organization_id in announced:
-        told.clear()
-        notifier.add(organization_id)
-        assert told.wait(30)
-    assert sent == [{organization_id} for organization_id in announced]
+    first, second = uuid4(), uuid4()
+    notifier.add(first)
+    assert sent.get(timeout=30).keys() == {(CLAIMABLE, str(first))}
+    # That something was not told is told as soon as it can be.
+    assert [sent.get(timeout=30) for _ in range(2)] == [LOST, LOST]
+    notifier.add(second)
+    assert sent.get(timeout=30).keys() == {(CLAIMABLE, str(second))}
+
+
+def test_of_a_ledger_the_newest_head_is_told_once() -> None:
+    organization_id, session_id = uuid4(), uuid4()
+    notifier = Notifier()
+    notifier._thread = threading.current_thread()
+    for seq in (1, 2, 7):
+        notifier.add_grown(organization_id, {session_id: seq})
+    assert list(notifier._take().values()) == [f"{organization_id} {session_id} 7"]
+    assert notifier._take(timeout=0) == {}
