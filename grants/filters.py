@@ -24,19 +24,24 @@ _NOW_IN = {
 }
 
 
-class EventFilters(StrictFilterSet):
-    after_seq = IntegerFilter(field_name="seq", lookup_expr="gt")
-    before_seq = IntegerFilter(field_name="seq", lookup_expr="lt")
+class EventStreamFilters(StrictFilterSet):
+    """Those that a stream can go on with."""
+
     kind = TextFilter(max_length=64)
     level = WordsFilter([level.value for level in Level])
     step = TextFilter(max_length=200)
     lease_epoch = IntegerFilter()
-    recorded_after = InstantFilter(field_name="recorded_at", lookup_expr="gt")
-    recorded_before = InstantFilter(field_name="recorded_at", lookup_expr="lt")
 
     class Meta:
         model = Event
         fields: list[str] = []
+
+
+class EventFilters(EventStreamFilters):
+    after_seq = IntegerFilter(field_name="seq", lookup_expr="gt")
+    before_seq = IntegerFilter(field_name="seq", lookup_expr="lt")
+    recorded_after = InstantFilter(field_name="recorded_at", lookup_expr="gt")
+    recorded_before = InstantFilter(field_name="recorded_at", lookup_expr="lt")
 
 
 class ArtifactFilters(StrictFilterSet):

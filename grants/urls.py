@@ -8,6 +8,7 @@ from grants.api.custody import CustodyViewSet, VerificationViewSet
 from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
+from grants.api.streams import StreamViewSet
 
 _ONE = "sessions/<sess:session_id>"
 _ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
@@ -15,6 +16,8 @@ _GRANT = f"{_ONE}/permissions/<grant:grant_id>"
 
 api_urlpatterns = [
     path(f"{_ONE}/events", EventViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{_ONE}/events/stream", StreamViewSet.as_view({"get": "events"})),
+    path("events/stream", StreamViewSet.as_view({"get": "hints"})),
     path(f"{_ONE}/artifacts", ArtifactViewSet.as_view({"get": "list", "post": "create"})),
     path(_ARTIFACT, ArtifactViewSet.as_view({"get": "retrieve"})),
     path(f"{_ARTIFACT}/content", ArtifactViewSet.as_view({"get": "content"})),

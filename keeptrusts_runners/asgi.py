@@ -47,6 +47,8 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
 async def _answer(scope: Message, receive: Receive, send: Send) -> None:
     if (scope["method"], scope["path"]) == live.CLAIM:
         await live.claim(_blocking, scope, receive, send)
+    elif live.is_stream(scope):
+        await live.stream(_blocking, scope, receive, send)
     else:
         await _blocking(scope, receive, send)
 

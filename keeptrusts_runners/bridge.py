@@ -24,6 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # PEP 3333
 
+# In the ASGI scope: what is to be in the WSGI environment besides the request.
+ENVIRON = "keeptrusts.environ"
 SMALL_BYTES = 64 * 1024
 LOOK_SECONDS = 0.5
 
@@ -44,6 +46,8 @@ class Bridge:
             except ConnectionResetError:
                 return
         environ, answer = build_environ(cast(Any, scope), body), Answer(loop, send)
+        # What the loop says of the request; a client has no name but HTTP_* for what it says.
+        cast(Any, environ).update(scope.get(ENVIRON, {}))
         respond = partial(contextvars.copy_context().run, self._respond, environ, answer)
         await loop.run_in_executor(self._threads, respond)
         await answer.finish()

@@ -44,6 +44,7 @@ class Environment:
     log_format: str
     log_level: str
     web_threads: int
+    streams: int
     metrics: bool
 
     @property
@@ -82,6 +83,7 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
         log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),
         web_threads=_integer(source, "KEEPTRUSTS_WEB_THREADS", 8, 1, 64),
+        streams=_integer(source, "KEEPTRUSTS_STREAMS", 1000, 1, 20_000),
         metrics=_boolean(source, "KEEPTRUSTS_METRICS", default="true"),
     )
 

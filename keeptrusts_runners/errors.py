@@ -355,6 +355,12 @@ class DatabaseUnavailable(DomainError):
     code, status, title = "database_unavailable", 503, "Database unavailable"
 
 
+class TooManyStreams(DomainError):
+    """This process has as many streams open as it may; try again shortly."""
+
+    code, status, title = "too_many_streams", 503, "Too many streams"
+
+
 class InsufficientStorage(DomainError):
     """There is no room left for the bytes. Nothing was kept."""
 

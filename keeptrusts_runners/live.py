@@ -1,24 +1,33 @@
-"""The waiting parts: claims that wait for work, native to the event loop.
+"""The waiting parts: claims that wait for work, and streams, native to the event loop.
 
-A waiting claim is asked once through the blocking application, as any claim. An empty answer takes
-it to the waiting room; whenever that has an offer for it, it is asked again. The blocking
-application alone decides what is handed out and what is refused.
+Both are asked once through the blocking application, as any request; it alone decides what is
+handed out, shown and refused. An empty answer takes a claim to the waiting room; whenever that has
+an offer for it, it is asked again. An answered stream goes on from the stream room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
-from typing import Any
+from contextlib import aclosing, suppress
+from http import HTTPStatus
+from typing import Any, Protocol
 
+import structlog
 from django.conf import settings
 
+from grants.stream_room import StreamRoom
+from grants.viewers import Viewer, viewer_of
 from keeptrusts_runners import ids
+from keeptrusts_runners.api.event_stream import HANDOVER, Handover
+from keeptrusts_runners.bridge import ENVIRON
 from keeptrusts_runners.errors import InvalidToken
 from keeptrusts_runners.identity import tokens
+from sessions import wakeups
+from sessions.listening import Listener, for_ever
 from sessions.waiting_line import Waiter
 from sessions.waiting_room import Outcome, WaitingRoom
 
@@ -27,13 +36,19 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
+log = structlog.get_logger(__name__)
+
 CLAIM = ("POST", "/v1/runners/sessions/claim")
+_STREAM = re.compile(r"/v1/runners/(sessions/[^/]+/)?events/stream")
+# A client that takes in nothing for so long is given up.
+SEND_SECONDS = 30.0
 MAX_WAIT_SECONDS = 30
 MAX_BODY_BYTES = 1024 * 1024
 _OUTCOMES = {200: Outcome.TAKEN, 204: Outcome.EMPTY}
 
 # However many ask at once, they leave half of the threads to other requests.
 room = WaitingRoom(turns=max(1, settings.ENVIRONMENT.web_threads // 2))
+streams = StreamRoom(most=settings.ENVIRONMENT.streams)
 
 
 # --- the claim -------------------------------------------------------------------------------
@@ -128,38 +143,103 @@ async def _forever() -> Message:
     return {"type": "http.disconnect"}
 
 
-async def _leave_with_client(waiter: Waiter, receive: Receive) -> None:
+class _Leaving(Protocol):
+    def leave(self) -> None: ...
+
+
+async def _leave_with_client(waiter: _Leaving, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     waiter.leave()
+
+
+# --- streams ---------------------------------------------------------------------------------
+
+
+def is_stream(scope: Message) -> bool:
+    return scope["method"] == "GET" and _STREAM.fullmatch(scope["path"]) is not None
+
+
+async def stream(blocking: Application, scope: Message, receive: Receive, send: Send) -> None:
+    """GET …/events/stream: ask, and go on where the answer ends, if the view has left a stream."""
+    body = await _read(receive)
+    if body is None:
+        return
+    with streams.place() as free:
+        handover = Handover(full=not free)
+        answer = await _ask(blocking, {**scope, ENVIRON: {HANDOVER: handover}}, body)
+        if handover.stream is None or answer[0]["status"] != HTTPStatus.OK:
+            for message in answer:
+                await send(message)
+            return
+        try:
+            await _go_on(viewer_of(handover.stream), answer, receive, send)
+        except TimeoutError:
+            log.info("stream.client_takes_nothing_in", path=scope["path"])
+
+
+async def _go_on(viewer: Viewer, answer: list[Message], receive: Receive, send: Send) -> None:
+    watch = asyncio.create_task(_leave_with_client(viewer, receive))
+    try:
+        for message in answer:
+            await _send(send, _unfinished(message))
+        async with aclosing(streams.follow(viewer)) as news:
+            async for content in news:
+                await _send(send, {**_PART, "body": content})
+        await _send(send, {**_PART, "more_body": False})
+    finally:
+        watch.cancel()
+
+
+_PART = {"type": "http.response.body", "body": b"", "more_body": True}
+
+
+def _unfinished(message: Message) -> Message:
+    """Part of an answer whose length nobody knows yet."""
+    if message["type"] == "http.response.body":
+        return {**message, "more_body": True}
+    headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
+    return {**message, "headers": headers}
+
+
+async def _send(send: Send, message: Message) -> None:
+    """Raises TimeoutError when the client does not take in what it was sent before."""
+    async with asyncio.timeout(SEND_SECONDS):
+        await send(message)
 
 
 # --- the process -----------------------------------------------------------------------------
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Open the waiting room with the process, and empty it when the process is asked to stop."""
+    """Open the rooms with the process, and empty them when the process is asked to stop."""
+    listener = Listener({wakeups.CLAIMABLE: room.ear, wakeups.GROWN: streams.ear})
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             room.open()
+            streams.open()
+            listening = asyncio.create_task(for_ever(listener.listen))
             _dismiss_on_signals()
         else:
+            listening.cancel()
             await room.close()
+            await streams.close()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
 
 
 def _dismiss_on_signals() -> None:
-    """The server first waits for its connections and only then ends the lifespan, so that waiting
-    claims must hear of the signal itself."""
+    """The server first waits for its connections and only then ends the lifespan, so that those
+    who wait must hear of the signal itself."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         handled = signal.getsignal(number)
 
         def dismiss(received: int, frame: Any, handled: Any = handled) -> None:
             loop.call_soon_threadsafe(room.dismiss)
+            loop.call_soon_threadsafe(streams.dismiss)
             if callable(handled):
                 handled(received, frame)
 

@@ -124,6 +124,14 @@ _AREAS: dict[str, dict[str, str]] = {
         "evidence.anchored": "Checkpoints outside the database prove a bundle the newest.",
         "artifact.whole": "An artifact is visible only when whole, and inert when fetched.",
     },
+    "Live reading (contract §6)": {
+        "live.no-gap": "A stream shows every event once and in order, across reconnections.",
+        "live.lost-signal": "A lost signal costs a stream seconds and no event.",
+        "live.ends-with-access": "A stream ends within half a minute of its bearer's access.",
+        "live.hints": "Whoever follows an organization is told when hints were dropped.",
+        "live.stop": "A server that stops says goodbye to every stream.",
+        "live.idle": "An open stream holds no thread and no database connection.",
+    },
     "Running it (contract §10)": {
         "run.road": "One session goes from dispatch to verified evidence on a new machine.",
         "run.documents": "Commands in the documents work as they stand.",

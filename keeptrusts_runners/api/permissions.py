@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
@@ -20,10 +21,32 @@ AUTHENTICATED: Final[tuple[Scope, ...]] = ()
 class Declared(Protocol):
     """What the permission reads from a view; ApiViewSet has it."""
 
+    @property
+    def scopes(self) -> Any: ...
+    @property
+    def session_token_actions(self) -> frozenset[str]: ...
+    @property
+    def action(self) -> str | None: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one request of a view asks of its bearer, for when it goes on without the view."""
+
     scopes: Any
     session_token_actions: frozenset[str]
     action: str | None
     kwargs: dict[str, Any]
+
+    def __call__(self, principal: Principal) -> None:
+        """Raises as `authorize` does."""
+        authorize(principal, self)
+
+
+def demand(view: Declared) -> Demand:
+    return Demand(view.scopes, view.session_token_actions, view.action, view.kwargs)
 
 
 def any_of(requirement: Requirement) -> tuple[Scope, ...]:

@@ -207,13 +207,14 @@ class ApiViewSet(DeclaredViewSet):
     permission_classes = [ScopePermission]
 
     principal: Principal
+    bearer: tokens.Claims
 
     def respond(self, handler: Handler, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if self.request.method == "OPTIONS":
             return handler(self.request, *args, **kwargs)
-        claims = tokens.verify(bearer_token(self.request))
-        with organization_scope(claims.organization_id):
-            self.identify(tokens.resolve(claims))
+        self.bearer = tokens.verify(bearer_token(self.request))
+        with organization_scope(self.bearer.organization_id):
+            self.identify(tokens.resolve(self.bearer))
             if self.action not in self.non_atomic_actions:
                 response = super().respond(handler, *args, **kwargs)
                 if response.status_code >= 400:

@@ -415,6 +415,8 @@ TABLE = (
         "POST", f"{_SESSION}/events", WRITE, running_with({"kind": "log", "message": "m"}), 201,
         creates=True, **_EXECUTES,
     ),
+    Route("GET", f"{_SESSION}/events/stream", READ, running, **_OWN),
+    Route("GET", "/v1/runners/events/stream", READ, pending, outsider=200),
     Route("GET", f"{_SESSION}/artifacts", READ, running, **_OWN),
     Route(
         "POST", f"{_SESSION}/artifacts", WRITE, running, 201, query="?name=a.txt", raw=b"content",

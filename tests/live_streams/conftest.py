@@ -1,0 +1,3 @@
+"""One server process for this folder."""
+
+from tests.live import live_url as live_url
