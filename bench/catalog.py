@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench import blocked_head, claim_next, dispatch, heartbeat, waiting_claims
+from bench import blocked_head, claim_next, dispatch, heartbeat, open_streams, waiting_claims
 from bench.figures import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (dispatch, claim_next, heartbeat, waiting_claims, blocked_head)
+    for module in (dispatch, claim_next, heartbeat, waiting_claims, open_streams, blocked_head)
 }

@@ -21,6 +21,7 @@ class Size:
     few: int = 10_000
     many: int = 100_000
     waiting: int = 500
+    streams: int = 1000
     idle_seconds: float = 10.0
     cycle_seconds: float = 30.0
     wakes: int = 40
@@ -35,6 +36,7 @@ QUICK = Size(
     few=300,
     many=600,
     waiting=20,
+    streams=20,
     idle_seconds=1,
     cycle_seconds=1,
     wakes=5,

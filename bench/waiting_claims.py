@@ -98,13 +98,13 @@ async def _measure(
     await crowd.arrive()
     try:
         await asyncio.sleep(1)
-        idle = await _share_of_a_core(stage, size.idle_seconds)
+        idle = await share_of_a_core(stage, size.idle_seconds)
         rounds = [
             await _dispatch(stage, crowd, dispatcher, profile, size.wakes)
             for _ in range(size.rounds)
         ]
         # As long as it takes until each has asked again once.
-        whole = await _share_of_a_core(stage, size.cycle_seconds)
+        whole = await share_of_a_core(stage, size.cycle_seconds)
         memory = processes.memory_mib(stage.pid)
     finally:
         await crowd.leave()
@@ -127,7 +127,7 @@ def _figures(
     ]
 
 
-async def _share_of_a_core(stage: Stage, seconds: float) -> float:
+async def share_of_a_core(stage: Stage, seconds: float) -> float:
     """What the server took meanwhile, in per cent."""
     used, start = processes.cpu_seconds(stage.pid), time.monotonic()
     await asyncio.sleep(seconds)
