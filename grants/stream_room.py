@@ -23,6 +23,7 @@ from grants import following, streams
 from grants.streams import Batch
 from grants.viewers import MOST_HINTS, STOPPING, OrganizationViewer, SessionViewer, Viewer
 from keeptrusts_runners.api import event_stream
+from sessions import wakeups
 from sessions.listening import Ear, for_ever
 
 log = structlog.get_logger(__name__)
@@ -173,12 +174,14 @@ class StreamRoom:
     def ear(self) -> Ear:
         return Ear(hear=self.hear, catch_up=self.catch_up)
 
-    def hear(self, payload: str) -> None:
-        """A ledger has grown: `organization session seq`; or nothing, when something is lost."""
-        if not payload:
+    def hear(self, word: str) -> None:
+        """A ledger has grown: `organization session seq`; or something was not told."""
+        if word == wakeups.LOST_WORD:
             self.catch_up()
-            return
-        organization, session, seq = payload.split()
+        elif self._sessions or self._organizations:
+            self._hear_of(*word.split())
+
+    def _hear_of(self, organization: str, session: str, seq: str) -> None:
         for viewer in self._sessions.get(UUID(session), ()):
             viewer.tell(int(seq))
         if (organization_id := UUID(organization)) in self._organizations:

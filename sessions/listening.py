@@ -18,7 +18,7 @@ LATER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Ear:
-    """Who listens to a channel: `hear` takes each payload; `catch_up` is called when something
+    """Who listens to a channel: `hear` takes each word; `catch_up` is called when something
     may have been missed, as before the first."""
 
     hear: Callable[[str], None]
@@ -39,7 +39,8 @@ class Listener:
             for ear in self._ears.values():
                 ear.catch_up()
             async for notice in own.notifies():
-                self._ears[notice.channel].hear(notice.payload)
+                for word in notice.payload.split("\n"):
+                    self._ears[notice.channel].hear(word)
 
 
 async def for_ever(duty: Callable[[], Awaitable[None]]) -> None:

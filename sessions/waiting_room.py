@@ -150,7 +150,7 @@ class WaitingRoom:
     def ear(self) -> Ear:
         """Hears of what was committed; what was missed is looked for in all lines."""
         return Ear(
-            hear=lambda payload: self.look_at([UUID(payload)], news=True),
+            hear=lambda word: self.look_at([UUID(word)], news=True),
             catch_up=lambda: self.look_at(list(self._lines), news=True),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -24,10 +24,13 @@ CLAIMABLE, GROWN = "kt_claimable", "kt_grown"
 PAUSE_SECONDS = 0.01
 LATER_SECONDS = 1.0
 
-# Of a channel and a subject, the newest payload.
+# Of a channel and a subject, the newest that there is to tell.
 Due = dict[tuple[str, str], str]
 # For a listener: something was not told.
-LOST: Due = {(GROWN, ""): ""}
+LOST_WORD = "lost"
+LOST: Due = {(GROWN, ""): LOST_WORD}
+# A notification holds 8,000 bytes, and the longest word about a ledger has 93.
+WORDS = 80
 
 
 class Notifier:
@@ -73,16 +76,21 @@ class Notifier:
     def _send(self, due: Due) -> None:
         with psycopg.connect(**address(), autocommit=True) as own:
             while due:
-                channels = [channel for channel, _ in due]
-                own.execute(
-                    "SELECT pg_notify(channel, payload)"
-                    "  FROM unnest(%s::text[], %s::text[]) AS due (channel, payload)",
-                    [channels, list(due.values())],
-                )
+                for channel, payload in _notifications(due):
+                    own.execute("SELECT pg_notify(%s, %s)", [channel, payload])
                 # What comes in a burst goes together.
                 time.sleep(PAUSE_SECONDS)
                 # Stay connected while there is more; an idle process keeps no connection for it.
                 due = self._take(timeout=5)
+
+
+def _notifications(due: Due) -> Iterator[tuple[str, str]]:
+    """Channels and payloads, each with as many words as it can hold: every process hears them all,
+    and what it costs to hear one does not depend on its length."""
+    for channel in (CLAIMABLE, GROWN):
+        words = [word for (known, _), word in due.items() if known == channel]
+        for start in range(0, len(words), WORDS):
+            yield channel, "\n".join(words[start : start + WORDS])
 
 
 def address() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
 from keeptrusts_runners.identity.tokens import Claims
+from sessions import wakeups
 from sessions.models import RunnerSession
 from tests import factories
 from tests.people import Org, token_of
@@ -240,7 +241,7 @@ def test_whoever_may_have_missed_something_is_told_to_begin_anew(org: Watched) -
         viewer = organization_viewer(org)
         room._admit(viewer)
         viewer.tell({ids.new(): b"hint"})
-        room.hear("")
+        room.hear(wakeups.LOST_WORD)
         assert viewer.take() == event_stream.RESET
         assert not viewer.has_news
 

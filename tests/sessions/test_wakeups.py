@@ -55,3 +55,16 @@ def test_of_a_ledger_the_newest_head_is_told_once() -> None:
         notifier.add_grown(organization_id, {session_id: seq})
     assert list(notifier._take().values()) == [f"{organization_id} {session_id} 7"]
     assert notifier._take(timeout=0) == {}
+
+
+def test_a_burst_is_told_in_few_notifications_that_lose_none_of_it() -> None:
+    organization_id, notifier = uuid4(), Notifier()
+    notifier._thread = threading.current_thread()
+    notifier.add(organization_id)
+    notifier.add_grown(organization_id, {uuid4(): 2**53 for _ in range(1000)})
+    due = notifier._take()
+    told = list(wakeups._notifications(due))
+    assert len(told) < 20
+    assert max(len(payload) for _, payload in told) < 8000
+    words = [word for _, payload in told for word in payload.split("\n")]
+    assert sorted(words) == sorted(due.values())
