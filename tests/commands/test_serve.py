@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from keeptrusts_runners.management.commands.serve import allow_files
 from tests.commands.database import Database
 from tests.commands.house import House
 from tests.commands.product import (
@@ -188,3 +190,18 @@ def test_its_workers_serve_and_none_outlives_it(house: House, product: Product) 
     killed.wait()
     eventually(lambda: not family & set(product.processes()), "workers and loop are gone", 30)
     assert is_free(port)
+
+
+def test_as_many_files_may_be_open_as_streams_need_and_the_hard_limit_allows() -> None:
+    before = _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+        allow_files(301)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (301, hard)
+        allow_files(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (301, hard)
+        if hard != resource.RLIM_INFINITY:
+            allow_files(hard + 1)
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 from contextlib import nullcontext
 from tempfile import TemporaryFile
 from typing import Any
@@ -22,6 +23,8 @@ from keeptrusts_runners.management.processes import Kept, UntilStopped, address,
 FINISH_SECONDS = 5
 # An importing worker answers late on a busy machine; killing it for that would never end.
 WORKER_SILENCE_SECONDS = 30
+# Open files of a process besides its streams: requests, waiting claims, the database.
+OTHER_FILES = 2048
 
 
 class Command(BaseCommand):
@@ -57,6 +60,7 @@ class Command(BaseCommand):
         if options["migrate"]:
             call_command("migrate", verbosity=0)
         _require_what_serving_needs(options["maintain"])
+        allow_files(settings.ENVIRONMENT.streams + OTHER_FILES)
         with Kept(manage("maintain")) if options["maintain"] else nullcontext():
             self.stdout.write(f"Serving on http://{options['bind']}")
             self.stdout.flush()
@@ -83,6 +87,15 @@ def _free_address(bind: str) -> tuple[str, int]:
             "Name another with --bind or KEEPTRUSTS_BIND."
         )
     return host, port
+
+
+def allow_files(number: int) -> None:
+    """Let this process and its workers have so many files open, or as many as they ever may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = number if hard == unlimited else min(number, hard)
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _require_what_serving_needs(maintain: bool) -> None:
