@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -29,14 +29,6 @@ def org(django_db_setup: None) -> Org:
 
 
 # --- access ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def quick_url(django_db_setup: None) -> Iterator[str]:
-    """A server that looks at access and gives a sign of life all the time."""
-    often = {"CHECK_SECONDS": 0.1, "HEARTBEAT_SECONDS": 0.1}
-    with serving(**patched(grants__stream_room=often)) as url:
-        yield url
 
 
 def revoke_token(org: Org, who: Person | Machine, token: str) -> None:
