@@ -21,6 +21,9 @@ Imports = set[tuple[str | None, str]]
 MODULES = (
     "evidence.chain",
     "evidence.dsse",
+    "evidence.merkle",
+    "evidence.checkpoint",
+    "evidence.leaves",
     "jwk",
     "evidence.layout",
     "evidence.verifier.report",
