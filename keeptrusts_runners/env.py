@@ -39,6 +39,8 @@ class Environment:
     secret_key: str
     token_key_file: Path
     evidence_key_file: Path
+    log_key_file: Path
+    checkpoints_dir: Path
     artifacts_dir: Path
     debug: bool
     log_format: str
@@ -78,6 +80,8 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         evidence_key_file=_path(
             source, "KEEPTRUSTS_EVIDENCE_KEY_FILE", data_dir / "keys/evidence.pem"
         ),
+        log_key_file=_path(source, "KEEPTRUSTS_LOG_KEY_FILE", data_dir / "keys/log.pem"),
+        checkpoints_dir=_path(source, "KEEPTRUSTS_CHECKPOINTS_DIR", data_dir / "checkpoints"),
         artifacts_dir=_path(source, "KEEPTRUSTS_ARTIFACTS_DIR", data_dir / "artifacts"),
         debug=_boolean(source, "KEEPTRUSTS_DEBUG"),
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
@@ -100,6 +104,7 @@ DATABASE_VARIABLES = {
     "default": "DATABASE_URL",
     "migrate": "DATABASE_MIGRATE_URL",
     "maintain": "DATABASE_MAINTAIN_URL",
+    "signer": "DATABASE_SIGNER_URL",
     "forensics": "DATABASE_FORENSICS_URL",
 }
 

@@ -270,6 +270,13 @@ class ClientIdReused(Conflict):
     code, title = "client_id_reused", "client_id reused"
 
 
+class NotAnchored(Conflict):
+    """The organization's log does not have this yet: the signer is at most ten seconds behind, if
+    it runs. Ask again after the time that `Retry-After` names."""
+
+    code, title = "not_anchored", "Not anchored yet"
+
+
 class LimitReached(Conflict):
     """A limit of the profile or of the organization is reached; `limit` names it."""
 

@@ -86,6 +86,7 @@ DATABASE_ROLES = {
     "default": "keeptrusts_app",
     "migrate": "keeptrusts_migrate",
     "maintain": "keeptrusts_maintain",
+    "signer": "keeptrusts_signer",
     "forensics": "keeptrusts_forensics",
 }
 
@@ -156,6 +157,8 @@ SIMPLE_JWT = {
 }
 TOKEN_KEY_FILE = ENVIRONMENT.token_key_file
 EVIDENCE_KEY_FILE = ENVIRONMENT.evidence_key_file
+LOG_KEY_FILE = ENVIRONMENT.log_key_file
+CHECKPOINTS_DIR = ENVIRONMENT.checkpoints_dir
 ARTIFACTS_DIR = ENVIRONMENT.artifacts_dir
 
 SESSION_ENGINE = "keeptrusts_runners.console.browser_sessions"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
@@ -39,7 +41,7 @@ def django_db_setup(
     worker_id: str,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[None]:
-    """This worker's database behind all four aliases, open for the whole session."""
+    """This worker's database behind all aliases, open for the whole session."""
     with django_db_blocker.unblock(), databases(run_word, worker_id):
         request.config.stash[_database_is_made] = True
         yield
@@ -74,6 +76,16 @@ def _artifacts_of_this_worker(worker_id: str) -> Iterator[None]:
     """Each worker has a store of its own, so that none takes another's uploads for leftovers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "ARTIFACTS_DIR", settings.ARTIFACTS_DIR / worker_id)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _log_of_this_worker() -> Iterator[None]:
+    """A key and checkpoints for each worker's database: to one database another's would look
+    rolled back."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="keeptrusts-") as place:
+        patch.setattr(settings, "LOG_KEY_FILE", Path(place) / "keys" / "log.pem")
+        patch.setattr(settings, "CHECKPOINTS_DIR", Path(place) / "checkpoints")
         yield
 
 

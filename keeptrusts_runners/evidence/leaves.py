@@ -8,6 +8,7 @@ from dataclasses import dataclass
 LEAF_FORMAT = b"kt.log.v1"
 SESSION_LEAF = "session"
 AUDIT_LEAF = "audit"
+ROLLBACK_LEAF = "rollback"
 
 _LEAF_LENGTH = struct.Struct(">I")
 _LEAF_NUMBER = struct.Struct(">IQ")

@@ -13,6 +13,7 @@ from django.db.migrations import RunSQL
 
 APP = "keeptrusts_app"
 MAINTAIN = "keeptrusts_maintain"
+SIGNER = "keeptrusts_signer"
 FORENSICS = "keeptrusts_forensics"
 
 _CURRENT = "NULLIF(current_setting('app.org_id', true), '')::uuid"
@@ -41,9 +42,10 @@ def protect(
     maintain: Iterable[str] = (),
     forensics: bool = True,
     organization_column: str = "organization_id",
+    signer: Iterable[str] = (),
 ) -> RunSQL:
-    """Row-level security: the application within one organization, maintenance and forensics
-    across all, everybody else nothing. Closed when no organization is set."""
+    """Row-level security: the application within one organization; maintenance, the signer and
+    forensics across all; everybody else nothing. Closed when no organization is set."""
     condition = f"{organization_column} = {_CURRENT}"
     forward = [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
@@ -53,16 +55,19 @@ def protect(
     ]
     backward = [
         f"DROP POLICY one_organization ON {table}",
-        f"REVOKE ALL ON {table} FROM {APP}, {MAINTAIN}, {FORENSICS}",
+        f"REVOKE ALL ON {table} FROM {APP}, {MAINTAIN}, {SIGNER}, {FORENSICS}",
         f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
     ]
-    if maintain := tuple(maintain):
-        forward += [
-            f"CREATE POLICY all_organizations ON {table} TO {MAINTAIN} "
-            "USING (true) WITH CHECK (true)",
-            f"GRANT {', '.join(maintain)} ON {table} TO {MAINTAIN}",
-        ]
-        backward.insert(0, f"DROP POLICY all_organizations ON {table}")
+    for role, policy, privileges in (
+        (MAINTAIN, "all_organizations", tuple(maintain)),
+        (SIGNER, "signs_all_organizations", tuple(signer)),
+    ):
+        if privileges:
+            forward += [
+                f"CREATE POLICY {policy} ON {table} TO {role} USING (true) WITH CHECK (true)",
+                f"GRANT {', '.join(privileges)} ON {table} TO {role}",
+            ]
+            backward.insert(0, f"DROP POLICY {policy} ON {table}")
     if forensics:
         forward += [
             f"CREATE POLICY reads_everything ON {table} FOR SELECT TO {FORENSICS} USING (true)",

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from keeptrusts_runners import ids
-from keeptrusts_runners.management.commands.maintain import TURN
+from keeptrusts_runners.management.commands.maintain import TURNS
 from sessions import batch_work
 from tests.commands.database import Database
 from tests.commands.house import House
@@ -21,7 +21,16 @@ from tests.commands.product import Product, eventually, new_data_dir, remove_dat
 OVERDUE = 12
 # The heartbeat that starts a session comes somewhat later than its claim.
 LATE = timedelta(seconds=3)
-DUTIES = ["sessions", "batches", "grants", "idempotency_keys", "tokens", "partitions"]
+DUTIES = [
+    "sessions",
+    "batches",
+    "grants",
+    "denials",
+    "idempotency_keys",
+    "tokens",
+    "partitions",
+    "signer",
+]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +171,7 @@ def test_a_loop_that_is_frozen_in_its_turn_holds_up_no_other(
     house: House, profile: str, database: Database
 ) -> None:
     with psycopg.connect(database.settings()["DATABASE_MAINTAIN_URL"], autocommit=True) as frozen:
-        frozen.execute("SELECT pg_advisory_lock(%s)", [TURN])
+        frozen.execute("SELECT pg_advisory_lock(%s)", [TURNS["maintain"]])
         loop = house.product.start("maintain")
         (session,) = dispatch(house, profile, 1)
         house.wait_for_state(session, "expired")

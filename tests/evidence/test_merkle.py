@@ -126,6 +126,7 @@ def test_every_size_has_the_naive_root():
     assert merkle.root_of_full(leaves) == NAIVE_ROOTS[LARGEST]
 
 
+@pytest.mark.proves("evidence.anchor-proofs")
 def test_every_leaf_of_every_size_is_proved_and_no_other():
     for size in range(1, LARGEST + 1):
         for index in range(size):
@@ -137,6 +138,7 @@ def test_every_leaf_of_every_size_is_proved_and_no_other():
             assert size == 1 or not merkle.is_included(leaf, other, size, proof, root)
 
 
+@pytest.mark.proves("evidence.anchor-proofs")
 def test_every_pair_of_sizes_is_consistent():
     for old in range(1, LARGEST + 1):
         for new in range(old, LARGEST + 1):

@@ -1,4 +1,8 @@
-"""`maintain`: what time demands, in one loop; any number of them may run, one at a time works."""
+"""`maintain`: what time demands, in one loop; any number of them may run, one at a time works.
+
+The signer's duty has a role and a turn of its own, so that it can run apart, under an account that
+alone may read the log's key.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,27 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections, connections
 
 from grants import access, partitions, retention, verification
 from keeptrusts_runners.api import idempotency
-from keeptrusts_runners.evidence import denials
+from keeptrusts_runners.evidence import denials, signer
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
 from sessions import batch_work, reaper
 
 log = structlog.get_logger(__name__)
 
-TURN = 0x6B74_6D61_696E_7461
+# Whose turn it is, by the role that the duties need.
+TURNS = {"maintain": 0x6B74_6D61_696E_7461, "signer": 0x6B74_7369_676E_6572}
 _RETRY_SECONDS = 30.0
 # A loop that holds the turn for so long is frozen, or at work that ours may go on beside.
 _PATIENCE_SECONDS = 5.0
@@ -39,6 +45,7 @@ class Duty:
     name: str
     run: Callable[[], Counter[str]]
     every_seconds: float
+    role: str = "maintain"
 
 
 DUTIES = (
@@ -51,39 +58,71 @@ DUTIES = (
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
     Duty("partitions", partitions.make_ahead, 3600),
+    Duty("signer", signer.run_once, signer.EVERY_SECONDS, role="signer"),
 )
+NAMES = tuple(duty.name for duty in DUTIES)
 
 
 class Command(BaseCommand):
     help = (
-        "Expire, time out and settle what is overdue, end grants, make partitions ahead. "
-        "Stops on SIGTERM or Ctrl-C."
+        "Expire, time out and settle what is overdue, end grants, make partitions ahead, sign the "
+        "log. Stops on SIGTERM or Ctrl-C."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="one pass of every duty, then end")
         parser.add_argument("--json", action="store_true", help="with --once: counts as JSON")
+        parser.add_argument(
+            "--duties",
+            type=_names,
+            metavar="NAMES",
+            help=f"only these, by comma: {', '.join(NAMES)} (default: all whose role has an "
+            "address)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        require_connection("maintain")
+        duties = _chosen(options["duties"])
         if options["once"]:
-            counts = {duty.name: dict(duty.run()) for duty in DUTIES}
+            counts = {duty.name: dict(duty.run()) for duty in duties}
             self.stdout.write(json.dumps(counts) if options["json"] else _told(counts))
             return
-        connections["maintain"].ensure_connection()
+        roles = list(dict.fromkeys(duty.role for duty in duties))
+        for role in roles:
+            connections[role].ensure_connection()
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        log.info("maintain.started", duties=[duty.name for duty in DUTIES])
-        loop = Loop()
+        log.info("maintain.started", duties=[duty.name for duty in duties])
+        loops = [Loop(role, [duty for duty in duties if duty.role == role]) for role in roles]
         away: str | None = None
         while not stop.wait(0.5):
-            before, away = away, loop.turn()
+            reasons = [loop.turn() for loop in loops]
+            before, away = away, next(filter(None, reasons), None)
             if away and not before:
                 log.warning("maintain.database_unavailable", reason=away)
             elif before and not away:
                 log.info("maintain.database_back")
         log.info("maintain.stopped")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """The value of --duties."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in NAMES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(NAMES)}")
+    return names
+
+
+def _chosen(names: tuple[str, ...] | None) -> list[Duty]:
+    """Those named, or all; without an address for the signer's role it runs somewhere else."""
+    if names is None:
+        require_connection("maintain")
+        without_signer = settings.ENVIRONMENT.lacks_address("signer") is not None
+        return [duty for duty in DUTIES if duty.role != "signer" or not without_signer]
+    duties = [duty for duty in DUTIES if duty.name in names]
+    for duty in duties:
+        require_connection(duty.role)
+    return duties
 
 
 def _told(counts: dict[str, dict[str, int]]) -> str:
@@ -95,17 +134,18 @@ def _told(counts: dict[str, dict[str, int]]) -> str:
 
 
 class Loop:
-    """When each duty is due, and when this loop last had the turn."""
+    """The duties of one role: when each is due, and when this loop last had the turn."""
 
-    def __init__(self) -> None:
-        self._due = {duty.name: 0.0 for duty in DUTIES}
+    def __init__(self, role: str, duties: Sequence[Duty]) -> None:
+        self._role, self._duties = role, duties
+        self._due = {duty.name: 0.0 for duty in duties}
         self._had_turn = time.monotonic()
 
     def turn(self) -> str | None:
         """Run what is due, if no other loop is at it. Why the database cannot be used, or None."""
         try:
             close_old_connections()
-            with _alone() as alone:
+            with _alone(self._role) as alone:
                 if alone or time.monotonic() - self._had_turn > _PATIENCE_SECONDS:
                     self._run_what_is_due()
                     self._had_turn = time.monotonic() if alone else self._had_turn
@@ -115,7 +155,7 @@ class Loop:
         return None
 
     def _run_what_is_due(self) -> None:
-        for duty in DUTIES:
+        for duty in self._duties:
             if time.monotonic() >= self._due[duty.name]:
                 self._due[duty.name] = time.monotonic() + _run(duty)
 
@@ -138,14 +178,14 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
+def _alone(role: str) -> Iterator[bool]:
     """Whether no other loop holds the turn. Nothing depends on it: duties repeat their condition
     under the rows' locks; it only keeps two loops from doing the same work."""
-    with connections["maintain"].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [TURN])
+    with connections[role].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [TURNS[role]])
         (held,) = cursor.fetchone()
         try:
             yield held
         finally:
             if held:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [TURN])
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [TURNS[role]])

@@ -1,0 +1,87 @@
+"""What can be proved of an organization's log: reads what the signer has published.
+
+Call within the organization's scope. A published checkpoint is one that the file outside the
+database has too; what is appended after it is not shown yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from keeptrusts_runners.errors import InvalidParameter, NotAnchored, NotFound
+from keeptrusts_runners.evidence.log_models import Log, LogCheckpoint, LogLeaf
+from keeptrusts_runners.evidence.merkle import consistency_proof, inclusion_proof
+from keeptrusts_runners.evidence.tiles import NodeReader, Tile
+
+# By the primary key.
+_TILE = "SELECT hashes FROM evidence_tile WHERE organization_id = %s AND level = %s AND index = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """The newest published leaf of a subject, and its proof under the newest checkpoint."""
+
+    leaf: LogLeaf
+    proof: list[bytes]
+    checkpoint: LogCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    old: int
+    new: int
+    proof: list[bytes]
+
+
+def published_size(organization_id: UUID) -> int:
+    found = Log.objects.filter(organization_id=organization_id).first()
+    return found.published_size if found else 0
+
+
+def checkpoints(organization_id: UUID) -> QuerySet[LogCheckpoint]:
+    """All that are published. Served by the primary key."""
+    size = published_size(organization_id)
+    return LogCheckpoint.objects.filter(organization_id=organization_id, size__lte=size)
+
+
+def checkpoint(organization_id: UUID, size: int) -> LogCheckpoint:
+    """Raises NotFound where none of that size was published."""
+    found = checkpoints(organization_id).filter(size=size).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def inclusion(organization_id: UUID, subject: UUID) -> Inclusion:
+    """Raises NotAnchored while nothing of it is published."""
+    newest = checkpoints(organization_id).order_by("-size").first()
+    # Served by evidence_leaf_of_subject.
+    leaves = LogLeaf.objects.filter(organization_id=organization_id, subject=subject)
+    leaf = leaves.filter(index__lt=newest.size).order_by("-index").first() if newest else None
+    if newest is None or leaf is None:
+        raise NotAnchored(retry_after=10)
+    proof = inclusion_proof(leaf.index, newest.size, _nodes(organization_id))
+    return Inclusion(leaf, proof, newest)
+
+
+def consistency(organization_id: UUID, old: int, new: int) -> Consistency:
+    """That the log of size `new` begins with all of size `old`. Raises InvalidParameter unless
+    0 < old <= new <= the newest published size."""
+    newest = published_size(organization_id)
+    if not 0 < old <= new <= newest:
+        raise InvalidParameter(f"from and to must be 1 to {newest}, and from at most to.")
+    return Consistency(old, new, consistency_proof(old, new, _nodes(organization_id)))
+
+
+def _nodes(organization_id: UUID) -> NodeReader:
+    def fetch(tile: Tile) -> bytes | None:
+        with connection.cursor() as cursor:
+            cursor.execute(_TILE, [organization_id, *tile])
+            row = cursor.fetchone()
+        return None if row is None else bytes(row[0])
+
+    return NodeReader(fetch)
