@@ -18,7 +18,10 @@ from grants import lines, queries
 from grants.models import LedgerHead
 from grants.serializers import ArtifactOut, grant_out
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.evidence import audit, bundle_writer, layout
+from keeptrusts_runners.errors import NotAnchored
+from keeptrusts_runners.evidence import audit, bundle_writer, layout, log_keys, log_proofs
+from keeptrusts_runners.evidence.log_proofs import Inclusion
+from keeptrusts_runners.evidence.log_serializers import bundle_key_out, log_key_out
 from keeptrusts_runners.evidence.statement import session_predicate
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
@@ -26,6 +29,8 @@ from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.keys import SigningKey, load_or_create
 from profiles.serializers import HarnessOut, ProfileOut
 from sessions import queries as session_queries
+from sessions import refusals
+from sessions.insight_serializers import RefusalOut
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.serializers import CheckpointOut, SessionDetailOut
 
@@ -34,6 +39,28 @@ from sessions.serializers import CheckpointOut, SessionDetailOut
 def signing_key() -> SigningKey:
     """The key that bundles are signed with; not the one for tokens."""
     return load_or_create(settings.EVIDENCE_KEY_FILE)
+
+
+def keys() -> list[dict[str, Any]]:
+    """The public keys that bundles and checkpoints verify with, as JWKs that say their purpose."""
+    own = bundle_key_out(signing_key())
+    return [own, *map(log_key_out, log_keys.registered_keys())]
+
+
+def anchored(session: RunnerSession) -> dict[str, Any]:
+    """The newest anchored record's inclusion, and the records that are pending. Raises
+    NotAnchored."""
+    found = log_proofs.inclusion(session.organization_id, session.id)
+    head = LedgerHead.objects.get(session_id=session.id)
+    pending = None
+    if head.seq > found.leaf.seq:
+        pending = {"first_seq": found.leaf.seq + 1, "last_seq": head.seq}
+    return {
+        "leaf": found.leaf,
+        "proof": found.proof,
+        "checkpoint": found.checkpoint,
+        "pending": pending,
+    }
 
 
 def filename(session_id: UUID) -> str:
@@ -93,6 +120,31 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
     checkpoints = session_queries.checkpoints(session.id).order_by("number")
     yield layout.CHECKPOINTS, _document([_checkpoint(each) for each in checkpoints])
     yield layout.COMPLETENESS, _document(queries.completeness(session))
+    refused = refusals.of_session(session.id).reverse()
+    yield layout.REFUSALS, _document(RefusalOut.render_many(refused))
+    found = _inclusion(session)
+    yield layout.ANCHOR, _document(found and _anchor(found))
+    yield layout.LOG_CHECKPOINT, found.checkpoint.note.encode() if found else b""
+    yield layout.KEYS, _document({"keys": keys()})
+
+
+def _inclusion(session: RunnerSession) -> Inclusion | None:
+    """The newest anchored record's; None while the signer has anchored none."""
+    try:
+        return log_proofs.inclusion(session.organization_id, session.id)
+    except NotAnchored:
+        return None
+
+
+def _anchor(found: Inclusion) -> dict[str, Any]:
+    leaf = {
+        "kind": found.leaf.kind,
+        "subject": ids.encode("sess", found.leaf.subject),
+        "seq": found.leaf.seq,
+        "hash": bytes(found.leaf.hash).hex(),
+    }
+    proof = [value.hex() for value in found.proof]
+    return {"leaf": leaf, "index": found.leaf.index, "proof": proof}
 
 
 def _document(content: Any) -> bytes:

@@ -12,6 +12,7 @@ from keeptrusts_runners import ids
 from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
 from keeptrusts_runners.clock import rfc3339
+from keeptrusts_runners.evidence.log_serializers import InclusionOut
 from sessions.models import DesiredState
 
 _OPERATION = r"[\x21-\x29\x2b-\x7e]+"
@@ -160,3 +161,16 @@ def grant_out(grant: PermissionGrant, now: Any, shape: type[GrantOut] = GrantOut
     """The grant as it is at this instant: one that is over never shows as active, even where
     nothing has written its end down yet."""
     return shape.render(grant) | {"state": access.current_state(grant, now)}
+
+
+class RecordRangeOut(OutputShape):
+    """Numbers of a session's records, both included."""
+
+    first_seq = serializers.IntegerField()
+    last_seq = serializers.IntegerField()
+
+
+class SessionInclusionOut(InclusionOut):
+    """A proof that the log has a session's newest anchored record, and what came after it."""
+
+    pending = RecordRangeOut(allow_null=True)

@@ -43,6 +43,7 @@ api_urlpatterns = [
         VerificationViewSet.as_view({"get": "retrieve", "post": "verify"}),
     ),
     path(f"{_ONE}/evidence", EvidenceViewSet.as_view({"get": "export"})),
+    path(f"{_ONE}/evidence/inclusion", EvidenceViewSet.as_view({"get": "inclusion"})),
     path("evidence/keys", EvidenceKeysViewSet.as_view({"get": "retrieve"})),
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
 ]

@@ -10,7 +10,9 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from grants import bundle
+from grants.serializers import SessionInclusionOut
 from keeptrusts_runners.api.views import ApiViewSet, PublicViewSet
+from keeptrusts_runners.errors import NotAnchored
 from keeptrusts_runners.identity.oauth import KeySetOut
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
@@ -23,7 +25,9 @@ class EvidenceViewSet(ApiViewSet):
     """Evidence that verifies without us."""
 
     tag = "Evidence"
-    scopes: ClassVar = {"export": Scope.AUDIT}
+    scopes: ClassVar = {"export": Scope.AUDIT, "inclusion": Scope.AUDIT}
+    outputs: ClassVar = {"inclusion": SessionInclusionOut}
+    refuses: ClassVar = {"inclusion": (NotAnchored,)}
     non_atomic_actions: ClassVar = frozenset({"export"})
     media_types: ClassVar = {"export": (TAR,)}
 
@@ -36,6 +40,15 @@ class EvidenceViewSet(ApiViewSet):
         with self.organization_scope():
             session_queries.session(session_id, by=self.principal)
         return export(session_id, by=self.principal)
+
+    def inclusion(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Prove that the organization's log has a session's newest anchored record.
+
+        `pending` are the records after it, first and last, which the signer has not anchored
+        yet. 409 `not_anchored` while there is none.
+        """
+        session = session_queries.session(session_id, by=self.principal)
+        return self.answer(SessionInclusionOut.render(bundle.anchored(session)))
 
 
 def export(session_id: UUID, *, by: Principal) -> StreamingHttpResponse:
@@ -54,6 +67,11 @@ class EvidenceKeysViewSet(PublicViewSet):
     outputs: ClassVar = {"retrieve": KeySetOut}
 
     def retrieve(self, request: Request) -> HttpResponse:
-        """Get the public keys that evidence bundles are signed with, as a JWK set."""
-        keys = [bundle.signing_key().public_jwk()]
-        return self.answer({"keys": keys}, headers={"Cache-Control": "public, max-age=300"})
+        """Get the public keys that evidence is signed with, as a JWK set.
+
+        `purpose` is `bundles` or `checkpoints`; those of checkpoints say `since` and `until` when
+        they sign, and all that ever did are listed.
+        """
+        return self.answer(
+            {"keys": bundle.keys()}, headers={"Cache-Control": "public, max-age=300"}
+        )

@@ -13,8 +13,10 @@ from keeptrusts_runners import env
 from keeptrusts_runners.demonstration.stage import Stage
 from keeptrusts_runners.evidence.verifier import cli as verifier
 from keeptrusts_runners.identity.scopes import Role
+from keeptrusts_runners.runner.client import ApiError
 
 PATIENCE_SECONDS = 180
+ANCHOR_SECONDS = 30
 _FINAL = ("completed", "failed", "cancelled", "timed_out", "expired", "lost")
 _OPEN = "pending,dispatched,running,paused,cancelling"
 _WIDTH = 28
@@ -118,17 +120,40 @@ class Road:
         directory.mkdir(parents=True, exist_ok=True)
         bundle = directory / f"{session_id}.evidence.tar"
         path = f"/v1/runners/sessions/{session_id}/evidence"
+        self._wait_for_anchor(path)
         bundle.write_bytes(self.auditor.download(path))
         key_file = directory / "evidence-keys.json"
         key_file.write_bytes(self.auditor.download("/v1/runners/evidence/keys"))
         self.tell("evidence", str(bundle))
-        text, exit_code = verifier.run(bundle, str(key_file), None, as_json=False)
+        text, exit_code = verifier.run(bundle, str(key_file))
         self.out.write("\n" + text + "\n")
         if exit_code == 0:
             self.tell("evidence verified", "offline, with the exported bundle alone")
             check = f"python3 manage.py verify_evidence {bundle} --key={key_file}"
             self.out.write(f"\nCheck it again, now or in years:\n  {check}\n")
         return exit_code
+
+    def _wait_for_anchor(self, path: str) -> None:
+        """Until the log of the organization has the session's last record."""
+        self.tell("anchoring", "the signer of the organization's log comes by every few seconds")
+        deadline = time.monotonic() + ANCHOR_SECONDS
+        while time.monotonic() < deadline:
+            found = self._inclusion(path)
+            if found and found["pending"] is None:
+                leaf, size = found["leaf"], found["checkpoint"]["size"]
+                place = f"leaf {leaf['index']} of {size}"
+                return self.tell("anchored", f"record {leaf['seq']} is {place} in the log")
+            time.sleep(0.2)
+        raise CommandError(f"The signer has not come by within {ANCHOR_SECONDS} s.")
+
+    def _inclusion(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self.auditor.call("GET", f"{path}/inclusion")
+        except ApiError as error:
+            if error.code == "not_anchored":
+                return None
+            raise
+        return found
 
 
 def _detail(event: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ Content = bytes | Iterable[bytes]
 # A tar says a file's size before its content: up to this many bytes are counted in memory.
 _SPOOL_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
-_OWN = (layout.README, layout.KEYS, layout.STATEMENT)
+_OWN = (layout.README, layout.STATEMENT)
 
 README = """\
 EVIDENCE OF ONE RUNNER SESSION
@@ -30,7 +29,8 @@ wrote it, with one file that needs nothing but Python 3.11:
 
 KEY is the id of the signing key, or a file with the public key, that you have from somebody
 you trust. Without it the signature is checked against the key in keys.json: that shows damage,
-but not who signed. With --artifacts DIR the session's files are compared with their digests.
+but not who signed. With --artifacts DIR the session's files are compared with their digests, and
+with --checkpoint FILE the log with a checkpoint of it that you kept.
 
     session.json        the session, as it was when this archive was written
     profile.json        the environment that it ran in
@@ -41,6 +41,9 @@ but not who signed. With --artifacts DIR the session's files are compared with t
     artifacts.json      what it produced: names, sizes and digests
     checkpoints.json    the points that it could have been continued from
     completeness.json   how many events its runner declared, and which never arrived
+    refusals.json       claims and writes that were refused, most of all stale ones
+    anchor.json         proof that the organization's log has the ledger's newest anchored record
+    checkpoint.txt      the signed head of that log
     keys.json           public keys of the signatures
     statement.dsse.json the signed list of all these files and their digests
 
@@ -65,8 +68,8 @@ def stream_bundle(
     statement_predicate: Mapping[str, Any],
     signing_key: SigningKey,
 ) -> Iterator[bytes]:
-    """The bundle's bytes. `files` are all files of the layout, in its order, but README.txt,
-    keys.json and statement.dsse.json, which are written here.
+    """The bundle's bytes. `files` are all files of the layout, in its order, but README.txt and
+    statement.dsse.json, which are written here; keys.json has to have the signing key.
 
     A content is asked for only when its turn has come. Raises ValueError for a file that the
     layout does not have at that place.
@@ -77,17 +80,11 @@ def stream_bundle(
         if name == layout.STATEMENT:
             content: Content = _signed(digests, statement_predicate, signing_key)
         else:
-            content = _own(name, signing_key) if name in _OWN else _next(given, name)
+            content = README.encode() if name in _OWN else _next(given, name)
         yield from _member(name, content, digests)
     if (surplus := next(given, None)) is not None:
         raise ValueError(f"{surplus[0]} is not a file of the layout, or not in its place")
     yield layout.END
-
-
-def _own(name: str, signing_key: SigningKey) -> bytes:
-    if name == layout.README:
-        return README.encode()
-    return json.dumps({"keys": [signing_key.public_jwk()]}, indent=2).encode() + b"\n"
 
 
 def _next(given: Iterator[tuple[str, Content]], expected: str) -> Content:

@@ -16,6 +16,9 @@ GRANTS = "grants.json"
 ARTIFACTS = "artifacts.json"
 CHECKPOINTS = "checkpoints.json"
 COMPLETENESS = "completeness.json"
+REFUSALS = "refusals.json"
+ANCHOR = "anchor.json"
+LOG_CHECKPOINT = "checkpoint.txt"
 KEYS = "keys.json"
 STATEMENT = "statement.dsse.json"
 
@@ -30,6 +33,9 @@ MEMBERS = (
     ARTIFACTS,
     CHECKPOINTS,
     COMPLETENESS,
+    REFUSALS,
+    ANCHOR,
+    LOG_CHECKPOINT,
     KEYS,
     STATEMENT,
 )

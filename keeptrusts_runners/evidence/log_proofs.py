@@ -48,6 +48,12 @@ def checkpoints(organization_id: UUID) -> QuerySet[LogCheckpoint]:
     return LogCheckpoint.objects.filter(organization_id=organization_id, size__lte=size)
 
 
+def leaves(organization_id: UUID) -> QuerySet[LogLeaf]:
+    """All that are published. Served by the primary key."""
+    size = published_size(organization_id)
+    return LogLeaf.objects.filter(organization_id=organization_id, index__lt=size)
+
+
 def checkpoint(organization_id: UUID, size: int) -> LogCheckpoint:
     """Raises NotFound where none of that size was published."""
     found = checkpoints(organization_id).filter(size=size).first()
@@ -59,10 +65,12 @@ def checkpoint(organization_id: UUID, size: int) -> LogCheckpoint:
 def inclusion(organization_id: UUID, subject: UUID) -> Inclusion:
     """Raises NotAnchored while nothing of it is published."""
     newest = checkpoints(organization_id).order_by("-size").first()
+    if newest is None:
+        raise NotAnchored(retry_after=10)
     # Served by evidence_leaf_of_subject.
-    leaves = LogLeaf.objects.filter(organization_id=organization_id, subject=subject)
-    leaf = leaves.filter(index__lt=newest.size).order_by("-index").first() if newest else None
-    if newest is None or leaf is None:
+    of_subject = LogLeaf.objects.filter(organization_id=organization_id, subject=subject)
+    leaf = of_subject.filter(index__lt=newest.size).order_by("-index").first()
+    if leaf is None:
         raise NotAnchored(retry_after=10)
     proof = inclusion_proof(leaf.index, newest.size, _nodes(organization_id))
     return Inclusion(leaf, proof, newest)

@@ -1,10 +1,15 @@
-"""Routes of the audit log, below /v1/runners/."""
+"""Routes of the audit log and of the organization's log, below /v1/runners/."""
 
 from django.urls import path
 
 from keeptrusts_runners.evidence.api import AuditViewSet
+from keeptrusts_runners.evidence.api_log import LogViewSet
 
 api_urlpatterns = [
     path("audit", AuditViewSet.as_view({"get": "list"})),
     path("audit/<aud:audit_id>", AuditViewSet.as_view({"get": "retrieve"})),
+    path("evidence/checkpoints", LogViewSet.as_view({"get": "list"})),
+    path("evidence/checkpoints/<int:size>", LogViewSet.as_view({"get": "retrieve"})),
+    path("evidence/consistency", LogViewSet.as_view({"get": "consistency"})),
+    path("evidence/leaves", LogViewSet.as_view({"get": "leaves"})),
 ]

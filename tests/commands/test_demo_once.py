@@ -30,6 +30,8 @@ ROAD = (
     "checkpoint",
     "complete",
     "grant ended",
+    "anchoring",
+    "anchored",
     "evidence",
     "evidence verified",
 )
@@ -85,6 +87,7 @@ def test_the_road_is_told_step_by_step_and_nothing_is_left_behind(walked: Walked
     assert places == sorted(places), steps
     assert steps[-1] == "evidence verified"
     assert "\nVERIFIED\n" in walked.ended.stdout
+    assert re.search(r"^Anchor +record \d+ is leaf \d+ of \d+", walked.ended.stdout, re.MULTILINE)
     # It waited for the end of all that it had started: embedded PostgreSQL, too.
     assert walked.product.processes() == {}
     assert walked.port > walked.taken_port

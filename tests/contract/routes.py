@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from keeptrusts_runners import ids
+from keeptrusts_runners.evidence import signer
 from sessions import batch_work
 from sessions.states import State
 from tests import factories
@@ -162,6 +163,20 @@ def queued(org: Org) -> Objects:
 
 def running(org: Org) -> Objects:
     return Objects(org, _sess(factories.running(org)), holder=org.runner)
+
+
+def anchored(org: Org) -> Objects:
+    made = running(org)
+    signer.anchor(org.id)
+    size = org.auditor.api.get("/runners/evidence/checkpoints").json()["items"][0]["size"]
+    made.path["size"] = str(size)
+    return made
+
+
+def log(org: Org) -> Objects:
+    """Addresses without anybody's id."""
+    anchored(org)
+    return Objects(org)
 
 
 def running_with(body: Any) -> Prepare:
@@ -349,6 +364,7 @@ _ARTIFACT = f"{_SESSION}/artifacts/{{artifact_id}}"
 _GRANT_PATH = f"{_SESSION}/permissions/{{grant_id}}"
 _MEMBER = "/v1/members/{user_id}"
 _ACCOUNT = "/v1/service-accounts/{service_account_id}"
+_EVIDENCE = "/v1/runners/evidence"
 _OWN = {"session_token": True}
 _EXECUTES = {"session_token": True, "executes": True}
 _CONFIGURES = {"configures": True}
@@ -447,6 +463,13 @@ TABLE = (
     Route("POST", f"{_SESSION}/evidence/verification", AUDIT, running),
     Route("GET", "/v1/runners/audit", AUDIT, audited, outsider=200),
     Route("GET", "/v1/runners/audit/{audit_id}", AUDIT, audited, tagged=True),
+    Route("GET", f"{_SESSION}/evidence/inclusion", AUDIT, anchored),
+    Route("GET", f"{_EVIDENCE}/checkpoints", AUDIT, log, outsider=200),
+    Route("GET", f"{_EVIDENCE}/checkpoints/{{size}}", AUDIT, anchored),
+    Route(
+        "GET", f"{_EVIDENCE}/consistency", AUDIT, log, query="?from=1&to=1", outsider=400
+    ),
+    Route("GET", f"{_EVIDENCE}/leaves", AUDIT, log, outsider=200),
     Route("GET", "/v1/auth/whoami", ANY_TOKEN, nothing, outsider=200),
     Route("GET", "/v1/members", MEMBERS, nothing, outsider=200),
     Route("POST", "/v1/members", MEMBERS, new_member, 201, outsider=201, creates=True),

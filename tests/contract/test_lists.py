@@ -11,6 +11,7 @@ import pytest
 from grants.models import PermissionGrant
 from keeptrusts_runners import ids
 from keeptrusts_runners.clock import rfc3339
+from keeptrusts_runners.evidence import signer
 from keeptrusts_runners.identity.scopes import Role
 from sessions.models import RunnerSession
 from tests import factories
@@ -61,6 +62,11 @@ def _batch(org: Org, made: dict[str, Any]) -> None:
     assert org.operator.api.post("/runners/sessions/bulk/cancel", body).status_code == 201
 
 
+def _checkpoint_of_log(org: Org, made: dict[str, Any]) -> None:
+    factories.pending(org)
+    signer.anchor(org.id)
+
+
 LISTS: dict[str, tuple[Callable[[Org, dict[str, Any]], Any], str, bool]] = {
     "profiles": (lambda org, made: factories.profile(org), "/runners/profiles", True),
     "harnesses": (_harness, "/runners/profiles/{profile}/harnesses", True),
@@ -73,6 +79,8 @@ LISTS: dict[str, tuple[Callable[[Org, dict[str, Any]], Any], str, bool]] = {
     "artifacts": (_artifact, "/runners/sessions/{session}/artifacts", True),
     "grants": (_grant, "/runners/sessions/{session}/permissions", True),
     "all grants": (_grant, "/runners/permissions", True),
+    "log": (_checkpoint_of_log, "/runners/evidence/checkpoints", True),
+    "leaves": (_checkpoint_of_log, "/runners/evidence/leaves", False),
     "members": (lambda org, made: org.person(Role.VIEWER), "/members", True),
     "service accounts": (lambda org, made: org.machine(), "/service-accounts", True),
 }
@@ -88,7 +96,8 @@ def _path(name: str, made: dict[str, Any]) -> str:
 
 
 def _key(item: dict[str, Any]) -> Any:
-    return item.get("id") or item.get("user_id")
+    names = ("id", "user_id", "size", "index")
+    return next(item[name] for name in names if name in item)
 
 
 def _get(org: Org, path: str, **query: Any) -> Any:

@@ -17,7 +17,17 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from keeptrusts_runners import ids
-from keeptrusts_runners.evidence import bundle_writer, chain, dsse, layout, records, statement
+from keeptrusts_runners.evidence import (
+    bundle_writer,
+    chain,
+    checkpoint,
+    dsse,
+    layout,
+    merkle,
+    records,
+    statement,
+)
+from keeptrusts_runners.evidence.leaves import SESSION_LEAF, Leaf
 from keeptrusts_runners.keys import SigningKey
 
 START_US = 1_767_225_600_000_000
@@ -53,6 +63,74 @@ class Row:
 
 
 @dataclass
+class Log:
+    """An organization's log with this session's leaves among others'."""
+
+    keys: list[SigningKey]
+    organization: UUID = ORGANIZATION
+    leaves: list[Leaf] = field(default_factory=list)
+
+    def append(self, recorded: Recorded, seq: int | None = None) -> Log:
+        """Anchor a session's record, its last if none is named."""
+        seq = seq or len(recorded.rows)
+        self.leaves.append(
+            Leaf(
+                self.organization.bytes,
+                SESSION_LEAF,
+                recorded.session.bytes,
+                seq,
+                recorded.rows[seq - 1].hash,
+            )
+        )
+        return self
+
+    def fill(self, number: int) -> Log:
+        """Leaves of other sessions."""
+        for count in range(number):
+            subject = uuid(5000 + len(self.leaves) + count)
+            hashed = hashlib.sha256(subject.bytes).digest()
+            self.leaves.append(
+                Leaf(self.organization.bytes, SESSION_LEAF, subject.bytes, 1, hashed)
+            )
+        return self
+
+    def hashes(self) -> list[bytes]:
+        return [merkle.leaf_hash(leaf.entry()) for leaf in self.leaves]
+
+    def nodes(self, node: merkle.Node) -> bytes:
+        level, index = node
+        return merkle.root_of_leaves(self.hashes()[index << level : (index + 1) << level])
+
+    def head(self, size: int | None = None) -> checkpoint.TreeHead:
+        size = size or len(self.leaves)
+        origin = checkpoint.log_origin(ids.encode("org", self.organization))
+        return checkpoint.TreeHead(origin, size, merkle.root_of_leaves(self.hashes()[:size]))
+
+    def note(self, size: int | None = None) -> bytes:
+        return checkpoint.sign_checkpoint(self.head(size), self.keys).note().encode()
+
+    def anchor(self, recorded: Recorded) -> tuple[dict | None, bytes]:
+        """anchor.json and checkpoint.txt for the session's newest leaf."""
+        own = [n for n, leaf in enumerate(self.leaves) if leaf.subject == recorded.session.bytes]
+        if not own:
+            return None, b""
+        leaf, index = self.leaves[own[-1]], own[-1]
+        proof = merkle.inclusion_proof(index, len(self.leaves), self.nodes)
+        named = {
+            "kind": leaf.kind,
+            "subject": ids.encode("sess", UUID(bytes=leaf.subject)),
+            "seq": leaf.seq,
+            "hash": leaf.hash.hex(),
+        }
+        anchor = {"leaf": named, "index": index, "proof": [each.hex() for each in proof]}
+        return anchor, self.note()
+
+    def consistency(self, old: int, new: int) -> dict:
+        proof = merkle.consistency_proof(old, new, self.nodes)
+        return {"from": old, "to": new, "proof": [each.hex() for each in proof]}
+
+
+@dataclass
 class Recorded:
     """One session in the database."""
 
@@ -65,6 +143,8 @@ class Recorded:
     artifacts: list[dict] = field(default_factory=list)
     checkpoints: list[dict] = field(default_factory=list)
     completeness: list[dict] = field(default_factory=list)
+    refusals: list[dict] = field(default_factory=list)
+    log: Log | None = None
     random: random.Random = field(default_factory=lambda: random.Random(7))
 
     def add(self, kind, data=None, *, actor=MACHINE, epoch=1, at=None, **content):
@@ -127,7 +207,11 @@ class Recorded:
             generated_at=datetime(2026, 1, 1, 12, tzinfo=UTC),
         )
 
-    def files(self):
+    def files(self, key):
+        anchor, note = self.log.anchor(self) if self.log else (None, b"")
+        keys = [key.public_jwk() | {"purpose": "bundles"}]
+        if self.log:
+            keys += [each.public_jwk() | {"purpose": "checkpoints"} for each in self.log.keys]
         harness = {"id": ids.encode("harn", HARNESS), "image_digest": "sha256:" + "0" * 64}
         return [
             (layout.SESSION, _json(self.session_document())),
@@ -139,11 +223,15 @@ class Recorded:
             (layout.ARTIFACTS, _json(self.artifacts)),
             (layout.CHECKPOINTS, _json(self.checkpoints)),
             (layout.COMPLETENESS, _json(self.completeness)),
+            (layout.REFUSALS, _json(self.refusals)),
+            (layout.ANCHOR, _json(anchor)),
+            (layout.LOG_CHECKPOINT, note),
+            (layout.KEYS, _json({"keys": keys})),
         ]
 
     def export(self, key) -> bytes:
         out = io.BytesIO()
-        bundle_writer.write_bundle(out, self.files(), self.predicate(), key)
+        bundle_writer.write_bundle(out, self.files(key), self.predicate(), key)
         return out.getvalue()
 
     def copy(self) -> Recorded:
@@ -170,9 +258,9 @@ def a_session(events: int = 20) -> Recorded:
         recorded.add("log", {"n": number}, message=f"line {number}", client_seq=number)
     for number, (name, content) in enumerate(FILES.items()):
         _store(recorded, number, name, content)
-    checkpoint = {"number": 1, "digest": "sha256:" + "1" * 64}
-    recorded.add("checkpoint.recorded", checkpoint)
-    recorded.checkpoints.append(checkpoint)
+    point = {"number": 1, "digest": "sha256:" + "1" * 64}
+    recorded.add("checkpoint.recorded", point)
+    recorded.checkpoints.append(point)
     recorded.add("grant.used", grant)
     seq = recorded.become("completed", "complete")
     recorded.add("grant.ended", grant, actor="system", at=recorded.rows[seq - 1].at)
@@ -180,6 +268,15 @@ def a_session(events: int = 20) -> Recorded:
     recorded.completeness.append(
         {"epoch": 1, "declared": events, "received": events, "missing": []}
     )
+    return recorded
+
+
+LOG_KEY = SigningKey.generate()
+
+
+def anchored(recorded: Recorded, key: SigningKey = LOG_KEY) -> Recorded:
+    """With a log of the organization that has the session's last record."""
+    recorded.log = Log([key]).fill(3).append(recorded).fill(4)
     return recorded
 
 

@@ -26,7 +26,7 @@ def test_ordinary_tar_reads_it_and_the_statement_lists_every_other_file():
     assert {s["name"]: s["digest"] for s in document["subject"]} == {
         name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in content.items()
     }
-    assert json.loads(content[layout.KEYS])["keys"] == [KEY.public_jwk()]
+    assert json.loads(content[layout.KEYS])["keys"] == [KEY.public_jwk() | {"purpose": "bundles"}]
 
 
 def test_the_same_content_gives_the_same_bytes():
@@ -41,7 +41,7 @@ def test_it_needs_a_stream_only_and_asks_for_a_file_when_its_turn_has_come():
         asked.append(name)
         yield from ([content] if isinstance(content, bytes) else content)
 
-    files = [(name, noting(name, content)) for name, content in recorded.files()]
+    files = [(name, noting(name, content)) for name, content in recorded.files(KEY)]
     chunks = bundle_writer.stream_bundle(files, recorded.predicate(), KEY)
     first = next(chunks)
     assert first.startswith(b"README.txt")
@@ -66,7 +66,7 @@ def test_it_needs_a_stream_only_and_asks_for_a_file_when_its_turn_has_come():
 def test_a_file_in_the_wrong_place_is_refused(change):
     recorded = a_session()
     with pytest.raises(ValueError, match=r"\.json|\.txt"):
-        list(bundle_writer.stream_bundle(change(recorded.files()), recorded.predicate(), KEY))
+        list(bundle_writer.stream_bundle(change(recorded.files(KEY)), recorded.predicate(), KEY))
 
 
 def test_a_document_that_no_verifier_would_read_is_not_written(monkeypatch):

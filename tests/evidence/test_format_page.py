@@ -8,7 +8,16 @@ from uuid import UUID
 import pytest
 
 from keeptrusts_runners import jwk
-from keeptrusts_runners.evidence import chain, dsse, layout, records, statement
+from keeptrusts_runners.evidence import (
+    chain,
+    checkpoint,
+    dsse,
+    layout,
+    leaves,
+    merkle,
+    records,
+    statement,
+)
 from keeptrusts_runners.evidence.verifier import report, signed
 from keeptrusts_runners.evidence.verifier.ed25519 import verify_signature
 from keeptrusts_runners.evidence.verifier.records import read_record
@@ -49,6 +58,28 @@ def test_the_code_gives_the_vectors_envelope():
     assert verify_signature(public, message, bytes.fromhex(vector["signature"]))
 
 
+@pytest.mark.proves("evidence.format")
+def test_the_code_gives_the_vectors_log():
+    log = VECTORS["log"]
+    found = []
+    for vector, record in zip(log["leaves"], VECTORS["records"], strict=True):
+        hashed = bytes.fromhex(record["hash"])
+        leaf = leaves.Leaf(ORGANIZATION, leaves.SESSION_LEAF, SESSION, record["seq"], hashed)
+        assert leaf.entry().hex() == vector["entry"]
+        found.append(merkle.leaf_hash(leaf.entry()))
+        assert found[-1].hex() == vector["hash"]
+    root, of_2 = bytes.fromhex(log["root"]), bytes.fromhex(log["root_of_2"])
+    assert (merkle.root_of_leaves(found), merkle.root_of_leaves(found[:2])) == (root, of_2)
+    path = [bytes.fromhex(value) for value in log["inclusion_of_leaf_1"]]
+    assert merkle.is_included(found[1], 1, 3, path, root)
+    proof = [bytes.fromhex(value) for value in log["consistency_from_2"]]
+    assert merkle.is_consistent(2, of_2, 3, root, proof)
+    note = checkpoint.read_checkpoint(log["checkpoint"].encode())
+    assert (note.head.size, note.head.root) == (3, root)
+    assert note.head.origin == checkpoint.log_origin(vectors.ORGANIZATION_ID)
+    assert note.signed_by(bytes.fromhex(VECTORS["envelope"]["public_key"]), verify_signature)
+
+
 def test_the_line_shown_is_the_first_vectors():
     vector = VECTORS["records"][0]
     body, salt = vector["body"].encode(), bytes.fromhex(vector["salt"])
@@ -59,13 +90,19 @@ def test_the_line_shown_is_the_first_vectors():
 
 def test_the_page_lists_the_files_in_their_order():
     table = PAGE.split("## 4. The files")[1]
-    assert tuple(re.findall(r"^\| `([a-zA-Z.]+)` \|", table, re.MULTILINE))[:12] == layout.MEMBERS
+    assert (
+        tuple(re.findall(r"^\| `([a-zA-Z.]+)` \|", table, re.MULTILINE))[: len(layout.MEMBERS)]
+        == layout.MEMBERS
+    )
 
 
 @pytest.mark.parametrize(
     "name",
     [
         chain.FORMAT.decode(),
+        leaves.LEAF_FORMAT.decode(),
+        checkpoint.ORIGIN_PREFIX,
+        *(f"| `{k}` |" for k in (leaves.SESSION_LEAF, leaves.AUDIT_LEAF, leaves.ROLLBACK_LEAF)),
         statement.STATEMENT_TYPE,
         statement.PREDICATE_TYPE,
         dsse.IN_TOTO,

@@ -13,10 +13,10 @@ from keeptrusts_runners.evidence import dsse, layout
 from keeptrusts_runners.evidence.verifier import cli
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
 from keeptrusts_runners.keys import SigningKey
-from tests.evidence.bundles import Bundle, a_session
+from tests.evidence.bundles import Bundle, a_session, anchored
 
 KEY = SigningKey.generate()
-EXPORTED = a_session().export(KEY)
+EXPORTED = anchored(a_session()).export(KEY)
 
 
 def by_tarfile(*infos, tar_format=tarfile.USTAR_FORMAT):
@@ -240,7 +240,7 @@ def test_random_edits_are_never_verified_and_never_raise(tmp_path):
 @pytest.mark.parametrize("limit", [1000, 100_000])
 def test_a_line_without_end_is_a_broken_record(tmp_path, monkeypatch, limit):
     monkeypatch.setattr("keeptrusts_runners.evidence.verifier.archive.MAX_LINE_BYTES", limit)
-    lines = a_session().files()[4][1]
+    lines = a_session().files(KEY)[4][1]
     content = b"".join(list(lines)[:3]) + b"x" * 5_000_000
     path = tmp_path / "bundle.tar"
     path.write_bytes(Bundle.open(EXPORTED).replace(layout.EVENTS, content).resign(KEY).pack())

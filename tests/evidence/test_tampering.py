@@ -11,10 +11,10 @@ import pytest
 from keeptrusts_runners.evidence import chain, dsse, layout
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
 from keeptrusts_runners.keys import SigningKey
-from tests.evidence.bundles import MACHINE, Bundle, a_session, line, uuid
+from tests.evidence.bundles import MACHINE, Bundle, a_session, anchored, line, uuid
 
 KEY, FORGER = SigningKey.generate(), SigningKey.generate()
-RECORDED = a_session()
+RECORDED = anchored(a_session())
 EXPORTED = RECORDED.export(KEY)
 LAST = len(RECORDED.rows)
 MIDDLE = LAST // 2
@@ -376,10 +376,14 @@ def test_a_file_that_replaces_another_bundles_is_named(verify):
 
 
 def test_a_forger_with_another_key_is_believed_only_by_who_trusts_no_key(verify):
-    forged = chained_again_and_listed(FORGER).pack()
-    assert verify(forged).exit_code == 1
-    report = verify(forged, key=None)
+    forged = chained_again_and_listed(FORGER)
+    assert verify(forged.pack()).exit_code == 1
+    # The log has the record that was there, and the forger cannot sign another checkpoint.
+    assert verify(forged.pack(), key=None).exit_code == 1
+    unanchored = forged.replace(layout.ANCHOR, b"null").replace(layout.LOG_CHECKPOINT, b"")
+    report = verify(unanchored.resign(FORGER).pack(), key=None)
     assert report.verdict == "verified"
+    assert any("an anchor" in what for what in report.missing)
     assert not report.key_pinned
     assert any("a key that you trust" in what for what in report.missing)
     assert FORGER.kid in dict(report.checked)["Signature"]

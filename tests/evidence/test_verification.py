@@ -18,6 +18,7 @@ from tests.evidence.bundles import (
     START_US,
     Recorded,
     a_session,
+    anchored,
     uuid,
 )
 
@@ -109,8 +110,8 @@ def without_a_harness():
     def session_document():
         return document() | {"harness_id": None}
 
-    def without():
-        return [(n, b"null\n" if n == layout.HARNESS else content) for n, content in files()]
+    def without(key):
+        return [(n, b"null\n" if n == layout.HARNESS else content) for n, content in files(key)]
 
     recorded.session_document, recorded.files = session_document, without
     return recorded
@@ -128,6 +129,7 @@ HONEST = [
     with_large_records,
     without_a_harness,
     lambda: a_session(0),
+    lambda: anchored(a_session()),
     lambda: a_session(5000),
 ]
 

@@ -14,6 +14,7 @@ from tests.evidence.reference_chain import preimage
 
 ORGANIZATION = UUID("019b0000-0000-7000-8000-000000000001")
 SESSION = UUID("019b0000-0000-7000-8000-000000000002")
+ORGANIZATION_ID = "org_01kc000000e008000000000001"
 # RFC 8032, section 7.1, TEST 1: public knowledge, and so no key for anything else.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 
@@ -79,12 +80,53 @@ def envelope_vector():
     }
 
 
+def field(value):
+    return len(value).to_bytes(4, "big") + value
+
+
+def sha256(value):
+    return hashlib.sha256(value).digest()
+
+
+def log_vector():
+    """A log of three leaves, each the session's chain after one more record."""
+    leaves, hashes = [], []
+    for record in ledger_vectors():
+        fields = (b"kt.log.v1", ORGANIZATION.bytes, b"session", SESSION.bytes)
+        entry = b"".join(map(field, fields)) + field(record["seq"].to_bytes(8, "big"))
+        entry += field(bytes.fromhex(record["hash"]))
+        hashes.append(sha256(b"\0" + entry))
+        leaves.append({"seq": record["seq"], "entry": entry.hex(), "hash": hashes[-1].hex()})
+    one, two, three = hashes
+    pair = sha256(b"\1" + one + two)
+    root = sha256(b"\1" + pair + three)
+    return {
+        "leaves": leaves,
+        "root": root.hex(),
+        "inclusion_of_leaf_1": [one.hex(), three.hex()],
+        "consistency_from_2": [three.hex()],
+        "root_of_2": pair.hex(),
+        "checkpoint": note(root),
+    }
+
+
+def note(root):
+    origin = f"keeptrusts.runners/{ORGANIZATION_ID}"
+    private = Ed25519PrivateKey.from_private_bytes(SECRET)
+    public = private.public_key().public_bytes_raw()
+    text = f"{origin}\n3\n{base64.b64encode(root).decode()}\n"
+    key_hash = sha256(origin.encode() + b"\n\x01" + public)[:4]
+    signature = base64.b64encode(key_hash + private.sign(text.encode())).decode()
+    return f"{text}\n\u2014 {origin} {signature}\n"
+
+
 def document():
     return {
         "organization": str(ORGANIZATION),
         "session": str(SESSION),
         "records": list(ledger_vectors()),
         "envelope": envelope_vector(),
+        "log": log_vector(),
     }
 
 

@@ -37,6 +37,7 @@ MODULES = (
     "evidence.verifier.trust",
     "evidence.verifier.signed",
     "evidence.verifier.contents",
+    "evidence.verifier.anchor",
     "evidence.verifier.artifact_files",
     "evidence.verifier.verification",
     "evidence.verifier.cli",

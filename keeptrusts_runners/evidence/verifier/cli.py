@@ -27,22 +27,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--artifacts", type=Path, metavar="DIR", help="compare the session's files in DIR"
     )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a checkpoint of the organization's log that you kept: the bundle's must agree",
+    )
+    parser.add_argument(
+        "--consistency",
+        type=Path,
+        metavar="FILE",
+        help="the proof between the two, where they are of different sizes",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
-def run(bundle: Path, key: str | None, artifacts: Path | None, as_json: bool) -> tuple[str, int]:
+def run(
+    bundle: Path,
+    key: str | None = None,
+    artifacts: Path | None = None,
+    *,
+    checkpoint: Path | None = None,
+    consistency: Path | None = None,
+    as_json: bool = False,
+) -> tuple[str, int]:
     """The report as text, and the exit code."""
-    report = verify_bundle(bundle, key, artifacts)
+    report = verify_bundle(bundle, key, artifacts, checkpoint, consistency)
     if as_json:
         return json.dumps(report.as_dict(), indent=2), report.exit_code
     return render(report), report.exit_code
+
+
+def run_arguments(given: argparse.Namespace) -> tuple[str, int]:
+    """The same for what `add_arguments` has read."""
+    return run(
+        given.bundle,
+        given.key,
+        given.artifacts,
+        checkpoint=given.checkpoint,
+        consistency=given.consistency,
+        as_json=given.json,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=_EXIT_CODES)
     add_arguments(parser)
     given = parser.parse_args(arguments)
-    text, exit_code = run(given.bundle, given.key, given.artifacts, given.json)
+    text, exit_code = run_arguments(given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     print(text)

@@ -16,6 +16,7 @@ from keeptrusts_runners.evidence.layout import (
     GRANTS,
     HARNESS,
     PROFILE,
+    REFUSALS,
     SESSION,
     TRANSITIONS,
 )
@@ -24,8 +25,9 @@ from keeptrusts_runners.evidence.verifier.report import Report, shown
 from keeptrusts_runners.evidence.verifier.signed import Statement
 from keeptrusts_runners.evidence.verifier.strict_json import parse_json
 
-LISTS = (GRANTS, ARTIFACTS, CHECKPOINTS, COMPLETENESS)
+LISTS = (GRANTS, ARTIFACTS, CHECKPOINTS, COMPLETENESS, REFUSALS)
 
+_OF_REFUSAL = ("operation", "code", "actor", "first_at", "last_at")
 # Members of a transition that repeat the record's data.
 _OF_DATA = ("verb", "from", "to", "reason", "attempt")
 
@@ -181,6 +183,17 @@ def _by_key(entries: list[Any], key: str, where: str, report: Report) -> dict[An
 
 def _hashable(value: object) -> Any:
     return value if isinstance(value, str) or type(value) is int else None
+
+
+def check_refusals(documents: dict[str, Any], report: Report) -> None:
+    """They are beside the ledger, whose records are what took effect: only the server's word."""
+    before = len(report.problems)
+    for index, entry in enumerate(documents[REFUSALS]):
+        members = [entry.get(name) for name in _OF_REFUSAL] if isinstance(entry, dict) else []
+        if not members or not all(isinstance(value, str) for value in members):
+            report.break_at(REFUSALS, f"entry {index} is not a refusal")
+    if len(report.problems) == before and documents[REFUSALS]:
+        report.check("Refusals", f"{len(documents[REFUSALS])} kinds, on record beside the ledger")
 
 
 def note_gaps(documents: dict[str, Any], report: Report) -> None:

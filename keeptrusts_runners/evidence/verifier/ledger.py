@@ -36,6 +36,8 @@ class Ledger:
 
     organization: bytes
     session: bytes
+    watched: int = 0  # the number of a record whose hash is asked for later
+    watched_hash: bytes | None = None
     seq: int = 0
     head: bytes = GENESIS
     states: list[Told] = field(default_factory=list)
@@ -68,6 +70,8 @@ class Ledger:
             except ValueError as error:
                 raise BrokenRecord(record.seq, str(error)) from None
             self.seq, self.head = record.seq, computed
+            if record.seq == self.watched:
+                self.watched_hash = computed
 
     def _note(self, record: LedgerRecord) -> None:
         """Keep what is needed later, and no more: there may be millions of records."""

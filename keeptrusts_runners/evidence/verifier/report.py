@@ -48,6 +48,10 @@ class Report:
     head_hash: str | None = None
     key_id: str | None = None
     key_pinned: bool = False
+    log_key_id: str | None = None
+    log_key_pinned: bool = False
+    anchored_seq: int | None = None
+    log_size: int | None = None
     checked: list[tuple[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

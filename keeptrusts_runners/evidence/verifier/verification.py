@@ -11,11 +11,21 @@ from keeptrusts_runners.evidence.layout import (
     EVENTS,
     HARNESS,
     KEYS,
+    LOG_CHECKPOINT,
     MEMBERS,
     PROFILE,
     SESSION,
     STATEMENT,
     TRANSITIONS,
+)
+from keeptrusts_runners.evidence.verifier.anchor import (
+    Anchor,
+    KeptCheckpoint,
+    check_anchor,
+    check_anchored_record,
+    check_kept,
+    read_anchor,
+    read_kept,
 )
 from keeptrusts_runners.evidence.verifier.archive import Archive
 from keeptrusts_runners.evidence.verifier.artifact_files import check_files
@@ -24,6 +34,7 @@ from keeptrusts_runners.evidence.verifier.contents import (
     check_artifacts,
     check_checkpoints,
     check_grants,
+    check_refusals,
     check_session,
     check_shape,
     check_states,
@@ -37,25 +48,36 @@ from keeptrusts_runners.evidence.verifier.signed import Statement, digest_of, re
 from keeptrusts_runners.evidence.verifier.strict_json import parse_json
 from keeptrusts_runners.evidence.verifier.trust import (
     Pin,
+    PublicKey,
+    Signatory,
+    checkpoint_signatory,
     keys_of_document,
     read_pin,
-    signing_key_of,
+    statement_signatory,
 )
 
 _DOCUMENTS = (SESSION, PROFILE, HARNESS, *LISTS)
 
 
-def verify_bundle(bundle: Path, key: str | None = None, artifacts: Path | None = None) -> Report:
+def verify_bundle(
+    bundle: Path,
+    key: str | None = None,
+    artifacts: Path | None = None,
+    checkpoint: Path | None = None,
+    consistency: Path | None = None,
+) -> Report:
     """Verify a bundle; whatever is wrong with it is in the report, and nothing is raised.
 
     `key` pins trust: a public key's file, or its id. `artifacts` is a directory with the
-    session's files.
+    session's files. `checkpoint` is one of the organization's log that the reader has from
+    elsewhere, `consistency` a proof between it and the bundle's.
     """
     report = Report(bundle=shown(str(bundle)))
     try:
         pin = read_pin(key) if key is not None else None
+        kept = _read_kept(checkpoint, consistency)
         with bundle.open("rb") as file:
-            _verify(file, pin, artifacts, report)
+            _verify(file, pin, artifacts, kept, report)
     except Damaged as damage:
         report.break_at("archive", str(damage))
     except Unusable as reason:
@@ -65,28 +87,47 @@ def verify_bundle(bundle: Path, key: str | None = None, artifacts: Path | None =
     return report
 
 
+def _read_kept(checkpoint: Path | None, consistency: Path | None) -> KeptCheckpoint | None:
+    if checkpoint is not None:
+        return read_kept(checkpoint, consistency)
+    if consistency is not None:
+        raise Unusable("--consistency proves nothing without --checkpoint")
+    return None
+
+
 def _give_up(report: Report, reason: str) -> None:
     report.break_at("input", reason)
     report.verdict = UNUSABLE
 
 
-def _verify(file: BinaryIO, pin: Pin | None, artifacts: Path | None, report: Report) -> None:
+def _verify(
+    file: BinaryIO,
+    pin: Pin | None,
+    artifacts: Path | None,
+    kept: KeptCheckpoint | None,
+    report: Report,
+) -> None:
     archive = Archive(file)
     for name in MEMBERS:
         if name not in archive.members:
             report.break_at(name, "is not in the bundle")
-    statement = _signed_statement(archive, pin, report)
+    anchor = read_anchor(archive, report)
+    statement = _signed_statement(archive, pin, anchor, report)
     if statement is not None:
         _check_digests(archive, statement, report)
-        ledger = _check_ledger(archive, statement, report)
+        ledger = _check_ledger(archive, statement, anchor, report)
         documents = _read_documents(archive, report)
         if ledger is not None and documents is not None:
             _check_contents(archive, documents, ledger, statement, report)
         if artifacts is not None and documents is not None:
             check_files(artifacts, documents[ARTIFACTS], report)
+    if kept is not None:
+        _compare_with_kept(kept, anchor, report)
 
 
-def _signed_statement(archive: Archive, pin: Pin | None, report: Report) -> Statement | None:
+def _signed_statement(
+    archive: Archive, pin: Pin | None, anchor: Anchor | None, report: Report
+) -> Statement | None:
     """The statement, also if its signature is bad, so that what is wrong can be named."""
     if STATEMENT not in archive.members:
         return None
@@ -97,18 +138,24 @@ def _signed_statement(archive: Archive, pin: Pin | None, report: Report) -> Stat
         report.break_at(STATEMENT, str(error))
         return None
     _describe(statement, report)
+    carried = _carried_keys(archive, report)
+    checkpoint = anchor.checkpoint if anchor else None
     try:
-        carried = keys_of_document(archive.read(KEYS)) if KEYS in archive.members else []
-    except ValueError as error:
-        report.break_at(KEYS, str(error))
-        carried = []
-    try:
-        report.key_id = signing_key_of(envelope, carried, pin)
+        signatory = statement_signatory(envelope, carried, pin, checkpoint)
     except ValueError as error:
         report.break_at(STATEMENT, str(error))
     else:
-        _describe_key(pin, report)
+        _describe_key(signatory, pin, report)
+    _check_anchor(anchor, statement, carried, pin, report)
     return statement
+
+
+def _carried_keys(archive: Archive, report: Report) -> list[PublicKey]:
+    try:
+        return keys_of_document(archive.read(KEYS)) if KEYS in archive.members else []
+    except ValueError as error:
+        report.break_at(KEYS, str(error))
+        return []
 
 
 def _describe(statement: Statement, report: Report) -> None:
@@ -118,17 +165,53 @@ def _describe(statement: Statement, report: Report) -> None:
     report.generated_at = shown(statement.generated_at)
     for what in statement.missing:
         report.lacks(shown(what))
-    # Later records could have been left out by whoever has the key.
-    report.lacks("an anchor: no proof that the organization's log has this head")
 
 
-def _describe_key(pin: Pin | None, report: Report) -> None:
-    report.key_pinned = pin is not None
-    if pin is not None:
+def _describe_key(signatory: Signatory, pin: Pin | None, report: Report) -> None:
+    report.key_id, report.key_pinned = signatory.kid, signatory.pinned
+    if signatory.pinned:
         report.check("Signature", f"good, by the key that you trust, {report.key_id}")
         return
     report.check("Signature", f"good, by the key that the bundle carries, {report.key_id}")
-    report.lacks("a key that you trust: get its id from its owner and give it as --key=ID")
+    if pin is None:
+        report.lacks("a key that you trust: get its id from its owner and give it as --key=ID")
+    else:
+        report.lacks("a key that you trust for all but what is anchored in the log")
+
+
+def _check_anchor(
+    anchor: Anchor | None,
+    statement: Statement,
+    carried: list[PublicKey],
+    pin: Pin | None,
+    report: Report,
+) -> None:
+    if anchor is None:
+        # Later records could have been left out by whoever has the key.
+        report.lacks("an anchor: no proof that the organization's log has a record of it")
+        return
+    try:
+        signatory = checkpoint_signatory(anchor.checkpoint, carried, pin)
+    except ValueError as error:
+        report.break_at(LOG_CHECKPOINT, str(error))
+        return
+    if signatory.kid == report.key_id:
+        report.break_at(LOG_CHECKPOINT, "it is signed by the bundle's key, which is not the log's")
+        return
+    report.log_key_id, report.log_key_pinned = signatory.kid, signatory.pinned
+    report.anchored_seq, report.log_size = anchor.seq, anchor.checkpoint.head.size
+    whose = "the key that you trust" if signatory.pinned else "the key that the bundle carries"
+    report.check("Checkpoint", f"good, by {whose}, {signatory.kid}")
+    if pin is not None and not signatory.pinned:
+        report.lacks("a key of the log that you trust: who has the bundle's key can name any")
+    check_anchor(anchor, statement, report)
+
+
+def _compare_with_kept(kept: KeptCheckpoint, anchor: Anchor | None, report: Report) -> None:
+    if anchor is not None:
+        check_kept(kept, anchor.checkpoint, report)
+    elif not report.problems:
+        report.break_at(LOG_CHECKPOINT, "the bundle has none to compare with the one you kept")
 
 
 def _check_digests(archive: Archive, statement: Statement, report: Report) -> None:
@@ -147,11 +230,14 @@ def _check_digests(archive: Archive, statement: Statement, report: Report) -> No
         report.check("Digests", f"{len(statement.digests)} files, as signed")
 
 
-def _check_ledger(archive: Archive, statement: Statement, report: Report) -> Ledger | None:
+def _check_ledger(
+    archive: Archive, statement: Statement, anchor: Anchor | None, report: Report
+) -> Ledger | None:
     """The ledger, read as far as it holds; None if it does not hold to its signed head."""
     if EVENTS not in archive.members:
         return None
-    ledger = Ledger(statement.organization, statement.session)
+    watched = anchor.seq if anchor else 0
+    ledger = Ledger(statement.organization, statement.session, watched)
     broken = None
     try:
         ledger.read(archive.batches_of_lines(EVENTS))
@@ -163,6 +249,8 @@ def _check_ledger(archive: Archive, statement: Statement, report: Report) -> Led
     if broken is not None:
         return None
     report.check("Records", f"{ledger.seq}, chained to the signed head {report.head_hash}")
+    if anchor is not None:
+        check_anchored_record(anchor, ledger, report)
     if ledger.redactions.redacted:
         report.lacks(f"the bodies of {len(ledger.redactions.redacted)} redacted records")
     return ledger
@@ -208,4 +296,5 @@ def _check_contents(
     check_grants(documents, ledger, report)
     check_artifacts(documents, ledger, report)
     check_checkpoints(documents, ledger, report)
+    check_refusals(documents, report)
     note_gaps(documents, report)

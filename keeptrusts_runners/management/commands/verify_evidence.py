@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -19,8 +19,6 @@ class Command(BaseCommand):
         cli.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        text, exit_code = cli.run(
-            options["bundle"], options["key"], options["artifacts"], options["json"]
-        )
+        text, exit_code = cli.run_arguments(Namespace(**options))
         self.stdout.write(text)
         sys.exit(exit_code)
