@@ -18,6 +18,7 @@ ROLES = {
     "default": "keeptrusts_app",
     "migrate": "keeptrusts_migrate",
     "maintain": "keeptrusts_maintain",
+    "signer": "keeptrusts_signer",
     "forensics": "keeptrusts_forensics",
 }
 

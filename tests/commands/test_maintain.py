@@ -87,6 +87,24 @@ def test_one_pass_tells_what_it_did(house: House, profile: str) -> None:
     assert told[0].endswith("nothing to do")
 
 
+def test_duties_can_run_apart(house: House) -> None:
+    alone = house.product.run("maintain", "--once", "--json", "--duties", "signer")
+    assert list(json.loads(alone.stdout)) == ["signer"]
+    others = house.product.run("maintain", "--once", "--json", "--duties", "tokens,sessions")
+    assert list(json.loads(others.stdout)) == ["sessions", "tokens"]
+    refused = house.product.run("maintain", "--once", "--duties", "signer,nothing")
+    assert refused.returncode != 0
+    assert "'nothing' is none of sessions, " in refused.stderr
+
+
+def test_without_an_address_for_the_signer_the_others_run_and_it_does_not(house: House) -> None:
+    there = house.product.run("maintain", "--once", "--json", DATABASE_SIGNER_URL="")
+    assert there.returncode == 0, there.stderr
+    assert list(json.loads(there.stdout)) == DUTIES[:-1]
+    refused = house.product.run("maintain", "--once", "--duties", "signer", DATABASE_SIGNER_URL="")
+    assert "DATABASE_SIGNER_URL is not set" in refused.stderr
+
+
 @pytest.mark.proves("stuck.two-loops")
 def test_two_loops_do_everything_once_and_end_when_asked(house: House, profile: str) -> None:
     loops = [house.product.start("maintain") for _ in range(2)]

@@ -11,6 +11,8 @@ from django.db import connections, transaction
 from keeptrusts_runners.evidence import signer
 from keeptrusts_runners.evidence.checkpoint_file import CheckpointFile
 from keeptrusts_runners.evidence.log_models import Log, LogCheckpoint, LogLeaf, Pending
+from profiles.models import RunnerProfile
+from sessions.models import RunnerSession
 from tests import factories
 from tests.people import Org
 
@@ -42,11 +44,29 @@ def file_of(org: Org) -> CheckpointFile:
     return signer._file(org.id)
 
 
+def pending_session(org: Org, on: RunnerProfile | None = None) -> RunnerSession:
+    """A session whose head waits. So do the audit records of what made it; those are forgotten, so
+    that a test can count."""
+    return _alone(org, factories.pending(org, on))
+
+
+def running_session(org: Org) -> RunnerSession:
+    return _alone(org, factories.running(org))
+
+
+def _alone(org: Org, session: RunnerSession) -> RunnerSession:
+    with connections["migrate"].cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM evidence_pending WHERE organization_id = %s AND kind = 'audit'", [org.id]
+        )
+    return session
+
+
 def an_anchored_log(org: Org, size: int = 3) -> None:
-    """A log with a checkpoint for each of so many sessions."""
+    """A log that gains a leaf and a checkpoint for each of so many sessions."""
     on = factories.profile(org)
     for _ in range(size):
-        factories.pending(org, on)
+        pending_session(org, on)
         signer.anchor(org.id)
 
 

@@ -15,7 +15,6 @@ from keeptrusts_runners.evidence.leaves import Leaf
 from keeptrusts_runners.evidence.verifier.ed25519 import verify_signature
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
 from keeptrusts_runners.jwk import public_key
-from tests import factories
 from tests.contract.calls import problem
 from tests.evidence import logs
 from tests.evidence.bundles import Bundle
@@ -59,7 +58,7 @@ def test_auditors_may_and_nobody_without_the_scope(org: Org, route: str) -> None
 
 def test_an_outsider_sees_a_log_of_its_own(org: Org) -> None:
     logs.an_anchored_log(org, 2)
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     signer.anchor(org.id)
     other = Org()
     assert get(other, "/runners/evidence/checkpoints")["items"] == []
@@ -101,7 +100,7 @@ def test_a_size_without_a_checkpoint_is_not_found(org: Org, size: str) -> None:
 
 def test_what_is_not_in_the_file_yet_is_not_shown(org: Org, monkeypatch: Any) -> None:
     logs.an_anchored_log(org, 2)
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     monkeypatch.setattr(signer, "_publish", lambda organization_id: 0)
     signer.anchor(org.id)
     log = logs.log_of(org)
@@ -143,7 +142,7 @@ def test_sizes_that_cannot_be_are_refused(org: Org, query: str) -> None:
 
 @pytest.mark.proves("evidence.anchor-proofs")
 def test_a_session_is_proved_to_be_in_the_log(org: Org) -> None:
-    session = factories.running(org)
+    session = logs.running_session(org)
     address = path(session, "evidence/inclusion")
     refused = org.auditor.api.get(address)
     problem(refused, 409, "not_anchored")
@@ -164,7 +163,7 @@ def test_a_session_is_proved_to_be_in_the_log(org: Org) -> None:
 
 
 def test_what_came_after_the_anchor_is_pending(org: Org) -> None:
-    session = factories.running(org)
+    session = logs.running_session(org)
     signer.anchor(org.id)
     before = get(org, path(session, "evidence/inclusion"))["leaf"]["seq"]
     lines = {"events": [{"kind": "log"}, {"kind": "log"}]}
@@ -233,7 +232,7 @@ def test_a_real_session_is_anchored_and_agrees_with_an_older_checkpoint(
 ) -> None:
     logs.an_anchored_log(org, 3)
     kept = exports.text("kept", "/runners/evidence/checkpoints/2")
-    session = factories.running(org)
+    session = logs.running_session(org)
     signer.anchor(org.id)
     bundle = exports.export(session)
     size = get(org, "/runners/evidence/checkpoints")["items"][0]["size"]
@@ -248,7 +247,7 @@ def test_a_real_session_is_anchored_and_agrees_with_an_older_checkpoint(
 def test_a_bundle_before_the_signer_came_says_that_it_has_no_anchor(
     org: Org, exports: Exports
 ) -> None:
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     report = verify_bundle(exports.export(session), exports.keys())
     assert report.verdict == "verified"
     assert any("an anchor" in what for what in report.missing)
@@ -265,7 +264,7 @@ def test_a_rolled_back_database_that_goes_on_does_not_agree_with_what_was_kept(
     logs.restore(org.id, saved)
     signer.accept_rollback(org.id)
     logs.an_anchored_log(org, 2)
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     signer.anchor(org.id)
     size = get(org, "/runners/evidence/checkpoints")["items"][0]["size"]
     proof = exports.text("proof", f"/runners/evidence/consistency?from=4&to={size}")
@@ -276,7 +275,7 @@ def test_a_rolled_back_database_that_goes_on_does_not_agree_with_what_was_kept(
 
 @pytest.mark.proves("fence.stale-on-record")
 def test_refused_stale_writes_are_in_the_bundle(org: Org, exports: Exports) -> None:
-    session = factories.running(org)
+    session = logs.running_session(org)
     body = {"reason": "r", "force": True}
     assert org.operator.api.post(path(session, "cancel"), body).status_code == 200
     stale = org.runner.api.post(path(session, "events"), {"kind": "log"})

@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from grants import ledger
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import log_keys, merkle, signer
+from keeptrusts_runners.evidence.audit_models import AuditRecord
 from keeptrusts_runners.evidence.checkpoint import TreeHead, read_checkpoint, sign_checkpoint
 from keeptrusts_runners.evidence.leaves import Leaf
 from keeptrusts_runners.evidence.log_models import LogKey
@@ -67,8 +68,8 @@ def said():
 
 @pytest.mark.proves("evidence.anchor-every")
 def test_every_head_waits_and_one_pass_anchors_it(org):
-    session = factories.running(org)
-    head = factories.pending(org)
+    session = logs.running_session(org)
+    head = logs.pending_session(org)
     assert {row.subject for row in logs.pending(org)} >= {session.id, head.id}
     assert signer.anchor(org.id)["checkpoints"] == 1
     assert logs.pending(org) == []
@@ -81,7 +82,7 @@ def test_every_head_waits_and_one_pass_anchors_it(org):
 
 
 def test_of_many_heads_of_a_session_the_newest_is_anchored_once(org):
-    session = factories.running(org)
+    session = logs.running_session(org)
     written = [row for row in logs.pending(org) if row.subject == session.id]
     assert len(written) >= 3
     signer.anchor(org.id)
@@ -91,7 +92,7 @@ def test_of_many_heads_of_a_session_the_newest_is_anchored_once(org):
 
 @pytest.mark.proves("evidence.anchor-every")
 def test_a_head_that_is_written_without_the_product_waits_too(org):
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     signer.anchor(org.id)
     with connections["migrate"].cursor() as cursor:
         cursor.execute(
@@ -102,8 +103,20 @@ def test_a_head_that_is_written_without_the_product_waits_too(org):
     assert (row.kind, row.subject, row.seq) == ("session", session.id, 2)
 
 
+@pytest.mark.proves("evidence.anchor-every")
+def test_every_audit_record_waits_and_is_anchored_by_its_digest(org):
+    factories.profile(org)
+    signer.anchor(org.id)
+    rows = AuditRecord.objects.using("forensics").filter(organization_id=org.id)
+    recorded = {row.id: bytes(row.digest) for row in rows}
+    assert len(recorded) >= 2
+    anchored = {x.subject: bytes(x.hash) for x in logs.leaves(org) if x.kind == "audit"}
+    assert anchored == recorded
+    assert_whole(org)
+
+
 def test_what_is_rolled_back_does_not_wait(org):
-    session = factories.pending(org)
+    session = logs.pending_session(org)
     signer.anchor(org.id)
     by = org.operator.principal
     with org.scope():
@@ -125,10 +138,11 @@ def test_a_log_of_more_than_a_batch_and_more_than_a_tile(org, monkeypatch):
     length = 600
     by = org.operator.principal
     queued = factories.queue(org, on, length)
+    logs.pending_session(org, on)
     with org.scope():
-        lines = [ledger.Record("note", by.actor, 0, message="m")]
+        lines = [ledger.Record("log", by.actor, 0, message="m", source="runner")]
         ledger.append(dict.fromkeys(queued, lines))
-    assert len(logs.pending(org)) == length + 1
+    assert len(logs.pending(org)) == length + 2
     for _ in range(20):
         signer.anchor(org.id)
     assert len(logs.leaves(org)) >= length
@@ -139,7 +153,7 @@ def test_a_log_of_more_than_a_batch_and_more_than_a_tile(org, monkeypatch):
 def test_one_pass_serves_several_organizations():
     orgs = [Org() for _ in range(3)]
     for each in orgs:
-        factories.pending(each)
+        logs.pending_session(each)
     for _ in range(10):
         signer.run_once()
         if not any(logs.pending(each) for each in orgs):
@@ -152,7 +166,7 @@ def test_a_pass_ends_in_time_and_the_next_goes_on(monkeypatch):
     monkeypatch.setattr(signer, "PASS_SECONDS", 0)
     orgs = [Org() for _ in range(3)]
     for each in orgs:
-        factories.pending(each)
+        logs.pending_session(each)
     passes = 0
     while any(logs.pending(each) for each in orgs):
         assert signer.run_once()["checkpoints"] <= 1
@@ -163,7 +177,7 @@ def test_a_pass_ends_in_time_and_the_next_goes_on(monkeypatch):
 
 def test_two_signers_at_once_append_everything_once(org):
     on = factories.profile(org)
-    sessions = {factories.pending(org, on).id for _ in range(40)}
+    sessions = {logs.pending_session(org, on).id for _ in range(40)}
     failures = []
 
     def sign():
@@ -207,7 +221,7 @@ def dies(*args, **kwargs):
 )  # fmt: skip
 def test_a_signer_that_dies_anywhere_loses_and_repeats_nothing(org, monkeypatch, place):
     logs.an_anchored_log(org, 2)
-    factories.pending(org)
+    logs.pending_session(org)
     monkeypatch.setattr(f"keeptrusts_runners.evidence.{place}", dies)
     with pytest.raises(Killed):
         signer.anchor(org.id)
@@ -221,7 +235,7 @@ def test_a_signer_that_dies_anywhere_loses_and_repeats_nothing(org, monkeypatch,
 def test_a_checkpoint_that_is_in_the_file_alone_is_published_without_repeating_it(org, monkeypatch):
     """Killed after the file is on disk and before the database knows."""
     logs.an_anchored_log(org, 2)
-    factories.pending(org)
+    logs.pending_session(org)
     monkeypatch.setattr(signer, "_PUBLISH", "SELECT 1/0 WHERE %s > 0 AND %s IS NOT NULL")
     with pytest.raises(Exception, match="division by zero"):
         signer.anchor(org.id)
@@ -236,7 +250,7 @@ def test_a_checkpoint_that_is_in_the_file_alone_is_published_without_repeating_i
 def test_a_lost_file_begins_anew_and_says_so(org):
     logs.an_anchored_log(org, 2)
     logs.file_of(org).path.unlink()
-    factories.pending(org)
+    logs.pending_session(org)
     with said() as records:
         signer.anchor(org.id)
     assert [r["event"] for r in records] == ["log.file_is_new"]
@@ -250,11 +264,11 @@ def test_a_lost_file_begins_anew_and_says_so(org):
 def test_a_database_that_was_rolled_back_is_told_and_not_signed_over(org):
     logs.an_anchored_log(org, 2)
     saved = logs.backup(org)
-    factories.pending(org)
-    factories.pending(org)
+    logs.pending_session(org)
+    logs.pending_session(org)
     signer.anchor(org.id)
     logs.restore(org.id, saved)
-    factories.pending(org)
+    logs.pending_session(org)
     with said() as records, pytest.raises(signer.RolledBack, match="from size 4 to 2"):
         signer.anchor(org.id)
     with said() as records:
@@ -286,7 +300,7 @@ def test_another_log_of_the_same_size_is_told(org):
     head = file.last().head
     other = TreeHead(head.origin, head.size, bytes(32))
     file.append([sign_checkpoint(other, [SigningKey.generate()]).note()])
-    factories.pending(org)
+    logs.pending_session(org)
     with pytest.raises(signer.RolledBack, match="another log of size 2"):
         signer.anchor(org.id)
 
@@ -303,7 +317,7 @@ def test_an_accepted_rollback_is_recorded_in_the_log_itself(org):
     record = logs.leaves(org)[-1]
     assert (record.kind, record.subject, record.seq) == ("rollback", org.id, 4)
     assert bytes(record.hash) == lost.head.root
-    factories.pending(org)
+    logs.pending_session(org)
     signer.anchor(org.id)
     assert logs.log_of(org).refused == ""
     assert logs.file_of(org).last().head.size == 4
@@ -323,8 +337,8 @@ def test_a_damaged_log_is_refused_and_holds_up_no_other(org):
             [org.id],
         )
     other = Org()
-    factories.pending(org)
-    factories.pending(other)
+    logs.pending_session(org)
+    logs.pending_session(other)
     with said() as records:
         for _ in range(10):
             signer.run_once()
@@ -338,7 +352,7 @@ def test_a_damaged_log_is_refused_and_holds_up_no_other(org):
 
 @pytest.mark.proves("evidence.anchor-apart")
 def test_what_cannot_be_a_leaf_is_refused_and_holds_up_no_other(org):
-    factories.pending(org)
+    logs.pending_session(org)
     with connections["migrate"].cursor() as cursor:
         cursor.execute(
             "INSERT INTO evidence_pending (organization_id, kind, subject, seq, hash)"
@@ -346,7 +360,7 @@ def test_what_cannot_be_a_leaf_is_refused_and_holds_up_no_other(org):
             [org.id, ids.new()],
         )
     other = Org()
-    factories.pending(other)
+    logs.pending_session(other)
     for _ in range(10):
         signer.run_once()
         if not logs.pending(other):
@@ -442,7 +456,7 @@ def test_a_replacement_that_was_interrupted_is_finished_by_running_it_again(org,
 def test_another_key_in_the_file_signs_nothing(org, monkeypatch, tmp_path):
     logs.an_anchored_log(org, 1)
     monkeypatch.setattr(settings, "LOG_KEY_FILE", tmp_path / "log.pem")
-    factories.pending(org)
+    logs.pending_session(org)
     with said() as records:
         assert signer.run_once() == Counter(no_key=1)
         assert signer.run_once() == Counter(no_key=1)

@@ -37,3 +37,15 @@ def _commit_with_points(self):
 
 
 BaseDatabaseWrapper._commit = _commit_with_points
+
+
+_fsync = os.fsync
+
+
+def _fsync_with_point(descriptor):
+    _point("before-fsync")
+    _fsync(descriptor)
+    _point("after-fsync")
+
+
+os.fsync = _fsync_with_point
