@@ -288,7 +288,7 @@ def test_an_idle_log_that_was_rolled_back_is_told(org):
     logs.an_anchored_log(org, 2)
     logs.restore(org.id, saved)
     with said() as records:
-        assert signer.run_once()["rolled_back"] >= 1
+        assert signer.run_once()["refused"] >= 1
     assert any("rolled back from size 2 to 0" in str(r.get("reason")) for r in records)
 
 
@@ -369,6 +369,27 @@ def test_what_cannot_be_a_leaf_is_refused_and_holds_up_no_other(org):
     assert "ValueError" in logs.log_of(org).refused
     with connections["migrate"].cursor() as cursor:
         cursor.execute("DELETE FROM evidence_pending WHERE hash = 'short'")
+    signer.anchor(org.id)
+    assert_whole(org)
+
+
+@pytest.mark.proves("evidence.anchor-apart")
+def test_a_file_that_cannot_be_read_holds_up_no_other(org):
+    logs.an_anchored_log(org, 1)
+    file = logs.file_of(org).path
+    whole = file.read_bytes()
+    file.write_bytes(b"spoilt\n\n\xe2\x80\x94 spoilt\n\n")
+    (file.parent / "other.checkpoints").write_bytes(b"of somebody else")
+    other = Org()
+    logs.pending_session(org)
+    logs.pending_session(other)
+    for _ in range(10):
+        signer.run_once()
+        if not logs.pending(other):
+            break
+    assert_whole(other)
+    assert "ValueError" in logs.log_of(org).refused
+    file.write_bytes(whole)
     signer.anchor(org.id)
     assert_whole(org)
 

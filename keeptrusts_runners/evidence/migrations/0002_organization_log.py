@@ -14,7 +14,9 @@ ALTER TABLE evidence_pending
   ALTER COLUMN id SET DEFAULT nextval('evidence_pending_id'),
   ALTER COLUMN at SET DEFAULT clock_timestamp(),
   SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-ALTER TABLE evidence_leaf ALTER COLUMN appended_at SET DEFAULT clock_timestamp();
+ALTER TABLE evidence_leaf
+  ALTER COLUMN appended_at SET DEFAULT clock_timestamp(),
+  ADD CONSTRAINT evidence_leaf_kind CHECK (kind IN ('session', 'audit', 'rollback'));
 ALTER TABLE evidence_checkpoint ALTER COLUMN at SET DEFAULT clock_timestamp();
 ALTER TABLE evidence_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 ALTER TABLE evidence_log_key ALTER COLUMN since SET DEFAULT clock_timestamp();
