@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from keeptrusts_runners.api.answers import JSON
@@ -12,10 +13,16 @@ from keeptrusts_runners.api.filters import invalid
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.evidence import log_proofs
-from keeptrusts_runners.evidence.log_serializers import ConsistencyOut, LogCheckpointOut, LogLeafOut
+from keeptrusts_runners.evidence.log_serializers import (
+    ConsistencyOut,
+    LogCheckpointOut,
+    LogLeafOut,
+    leaf_line,
+)
 from keeptrusts_runners.identity.scopes import Scope
 
 TEXT = "text/plain"
+NDJSON = "application/x-ndjson"
 _SIZE = {"type": "integer", "minimum": 1, "required": True}
 
 
@@ -35,7 +42,8 @@ class LogViewSet(ApiViewSet):
         "consistency": ConsistencyOut,
         "leaves": LogLeafOut,
     }
-    media_types: ClassVar = {"retrieve": (JSON, TEXT)}
+    media_types: ClassVar = {"retrieve": (JSON, TEXT), "leaves": (JSON, NDJSON)}
+    non_atomic_actions: ClassVar = frozenset({"leaves"})
     parameters: ClassVar = {"consistency": {"from": _SIZE, "to": _SIZE}}
     paginated_actions: ClassVar = frozenset({"list", "leaves"})
 
@@ -61,14 +69,18 @@ class LogViewSet(ApiViewSet):
         found = log_proofs.consistency(self.organization_id, old, new)
         return self.answer(ConsistencyOut.render(found))
 
-    def leaves(self, request: Request) -> HttpResponse:
-        """List the log's leaves in their order.
+    def leaves(self, request: Request) -> HttpResponseBase:
+        """List the log's leaves in their order; with `Accept: application/x-ndjson`, all of them.
 
         Whoever has them all can compute every checkpoint's root, and see that a session has no
-        later leaf than a bundle shows.
+        later leaf than a bundle shows: the verifier does with `--leaves`.
         """
-        found = log_proofs.leaves(self.organization_id)
-        return self.answer(list_answer(*page(found, request, order=("index",)), LogLeafOut))
+        if self.media_type == NDJSON:
+            lines = log_proofs.stream_leaves(self.organization_id)
+            return StreamingHttpResponse(map(leaf_line, lines), content_type=NDJSON)
+        with self.organization_scope():
+            found = log_proofs.leaves(self.organization_id)
+            return self.answer(list_answer(*page(found, request, order=("index",)), LogLeafOut))
 
 
 def _size(request: Request, name: str) -> int:

@@ -6,6 +6,7 @@ database has too; what is appended after it is not shown yet.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from keeptrusts_runners.errors import InvalidParameter, NotAnchored, NotFound
 from keeptrusts_runners.evidence.log_models import Log, LogCheckpoint, LogLeaf
 from keeptrusts_runners.evidence.merkle import consistency_proof, inclusion_proof
 from keeptrusts_runners.evidence.tiles import NodeReader, Tile
+from keeptrusts_runners.identity.tenancy import organization_scope
+
+_CHUNK_ROWS = 2000
 
 # By the primary key.
 _TILE = "SELECT hashes FROM evidence_tile WHERE organization_id = %s AND level = %s AND index = %s"
@@ -52,6 +56,12 @@ def leaves(organization_id: UUID) -> QuerySet[LogLeaf]:
     """All that are published. Served by the primary key."""
     size = published_size(organization_id)
     return LogLeaf.objects.filter(organization_id=organization_id, index__lt=size)
+
+
+def stream_leaves(organization_id: UUID) -> Iterator[LogLeaf]:
+    """All of them in order; opens the scope it reads in."""
+    with organization_scope(organization_id, snapshot=True):
+        yield from leaves(organization_id).order_by("index").iterator(chunk_size=_CHUNK_ROWS)
 
 
 def checkpoint(organization_id: UUID, size: int) -> LogCheckpoint:

@@ -49,6 +49,15 @@ class LogLeafOut(OutputShape):
         return bytes(leaf.hash).hex()
 
 
+def leaf_line(leaf: LogLeaf) -> bytes:
+    """A line of all leaves, in the one spelling that the verifier takes."""
+    subject = ids.encode(_PREFIX[leaf.kind], leaf.subject)
+    return (
+        f'{{"index":{leaf.index},"kind":"{leaf.kind}","subject":"{subject}","seq":{leaf.seq},'
+        f'"hash":"{bytes(leaf.hash).hex()}"}}\n'
+    ).encode()
+
+
 class ConsistencyOut(OutputShape):
     """A proof of RFC 9162 that the log of size `to` begins with all of size `from`."""
 

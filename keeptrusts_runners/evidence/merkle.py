@@ -64,14 +64,30 @@ def root_of_full(hashes: Sequence[bytes]) -> bytes:
 
 def root_of_leaves(hashes: Iterable[bytes]) -> bytes:
     """The root over hashes of leaves, as they come."""
-    spine: list[bytes] = []
-    for count, leaf in enumerate(hashes, start=1):
+    spine = Spine()
+    for leaf in hashes:
         spine.append(leaf)
+    return spine.root()
+
+
+class Spine:
+    """A tree that grows by leaves and keeps no more than its root needs."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[bytes] = []  # complete ones, from left to right
+
+    def append(self, leaf: bytes) -> None:
+        self.size += 1
+        self._subtrees.append(leaf)
+        count = self.size
         while count % 2 == 0:
-            right = spine.pop()
-            spine[-1] = node_hash(spine[-1], right)
+            right = self._subtrees.pop()
+            self._subtrees[-1] = node_hash(self._subtrees[-1], right)
             count //= 2
-    return fold(spine)
+
+    def root(self) -> bytes:
+        return fold(self._subtrees)
 
 
 # --- proofs ----------------------------------------------------------------------------------

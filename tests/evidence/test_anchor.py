@@ -6,6 +6,7 @@ Here whoever tampers has the bundle's key, as whoever runs the server has, and n
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import pytest
 
@@ -359,6 +360,81 @@ def test_a_bundle_without_an_anchor_does_not_agree_with_a_kept_checkpoint(verify
 )
 def test_files_that_cannot_be_read_are_unusable_input(verify, files):
     assert verify(anchored(a_session()).export(KEY), **files).verdict == UNUSABLE
+
+
+# --- all leaves of the log --------------------------------------------------------------------
+
+
+def leaves_of(log):
+    return b"".join(
+        b'{"index":%d,"kind":"session","subject":"%b","seq":%d,"hash":"%b"}\n'
+        % (
+            index, ids.encode("sess", UUID(bytes=leaf.subject)).encode(), leaf.seq,
+            leaf.hash.hex().encode(),
+        )
+        for index, leaf in enumerate(log.leaves)
+    )  # fmt: skip
+
+
+@pytest.mark.proves("evidence.anchored", "evidence.tampering")
+def test_a_chain_cut_behind_an_older_leaf_is_found_by_all_leaves(verify):
+    """Whoever has the bundle's key can do this, and one bundle cannot show it."""
+    recorded = a_session()
+    cut = recorded.copy()
+    del cut.rows[-1]
+    log = Log([LOG_KEY]).fill(2).append(cut).fill(1).append(recorded)
+    cut.log = Log([LOG_KEY], leaves=log.leaves[:4])
+    exported = cut.export(KEY)
+    assert verify(exported).verdict == VERIFIED
+    report = verify(exported, leaves=leaves_of(log))
+    assert (report.verdict, report.first_bad.seq) == (BROKEN, len(recorded.rows))
+    recorded.log = log
+    report = verify(recorded.export(KEY), leaves=leaves_of(log))
+    assert (report.verdict, report.missing) == (VERIFIED, [])
+    assert checked(report)["Leaves"].startswith("all 5 of the log")
+
+
+def test_leaves_of_another_log_are_not_the_checkpoints(verify):
+    recorded = anchored(a_session())
+    other = Log([LOG_KEY]).fill(2).append(recorded).fill(5)
+    report = verify(recorded.export(KEY), leaves=leaves_of(other))
+    assert (report.verdict, report.first_bad.where) == (BROKEN, "leaves")
+
+
+def test_leaves_are_held_against_the_kept_checkpoint_too(verify):
+    recorded = anchored(a_session())
+    exported = recorded.export(KEY)
+    log = recorded.log.fill(2)
+    proof = json.dumps(log.consistency(8, 10)).encode()
+    options = {"checkpoint": log.note(), "consistency": proof}
+    assert verify(exported, leaves=leaves_of(log), **options).verdict == VERIFIED
+    log.leaves[9] = log.leaves[8]
+    report = verify(exported, leaves=leaves_of(log), **options)
+    assert "not those of the checkpoint of size 10" in report.first_bad.detail
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw[:-1],
+        lambda raw: b"".join(raw.splitlines(keepends=True)[:-1]),
+        lambda raw: raw.replace(b'"index":3', b'"index":4'),
+        lambda raw: raw.replace(b'"kind":"session"', b'"kind":"other"', 1),
+        lambda raw: raw.replace(b'"sess_', b'"aud_', 1),
+        lambda raw: raw.replace(b'":', b'": ', 1),
+        lambda raw: b"x" * 5000,
+        lambda raw: b"",
+    ],
+)
+def test_leaves_that_cannot_be_read_or_are_too_few_are_unusable_input(verify, change):
+    recorded = anchored(a_session())
+    report = verify(recorded.export(KEY), leaves=change(leaves_of(recorded.log)))
+    assert report.verdict == UNUSABLE
+
+
+def test_leaves_need_a_checkpoint(verify):
+    report = verify(a_session().export(KEY), key=KEY.kid, leaves=leaves_of(Log([LOG_KEY]).fill(1)))
+    assert report.verdict == UNUSABLE
 
 
 def test_the_command_line_takes_both(tmp_path, trusted, capsys):

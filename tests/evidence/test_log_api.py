@@ -185,6 +185,38 @@ def test_who_has_all_leaves_computes_every_root(org: Org) -> None:
         assert merkle.root_of_leaves(hashes[: item["size"]]).hex() == item["root"]
 
 
+@pytest.mark.proves("evidence.anchored")
+def test_who_has_all_leaves_finds_a_session_that_was_cut_short(org: Org, exports: Exports) -> None:
+    """An old bundle, with the leaf and the checkpoint that it had then, is whole in itself."""
+    session = logs.running_session(org)
+    signer.anchor(org.id)
+    old = exports.export(session).rename(exports.place / "old.tar")
+    keys = exports.keys()
+    assert org.runner.api.post(path(session, "events"), {"kind": "log"}).status_code == 201
+    signer.anchor(org.id)
+    answer = org.auditor.api.get("/runners/evidence/leaves", Accept="application/x-ndjson")
+    assert answer["Content-Type"] == "application/x-ndjson"
+    leaves = exports.place / "leaves"
+    leaves.write_bytes(answer.getvalue())
+    assert verify_bundle(old, keys).verdict == "verified"
+    report = verify_bundle(old, keys, leaves=leaves)
+    assert report.verdict == "broken"
+    assert report.first_bad is not None
+    assert report.first_bad.seq == report.records + 1
+    report = verify_bundle(exports.export(session), keys, leaves=leaves)
+    assert report.verdict == "verified"
+    number = len(leaves.read_bytes().splitlines())
+    assert dict(report.checked)["Leaves"].startswith(f"all {number} of the log")
+
+
+def test_an_outsider_gets_no_leaf_of_another(org: Org) -> None:
+    logs.an_anchored_log(org, 2)
+    address = "/runners/evidence/leaves"
+    answer = Org().auditor.api.get(address, Accept="application/x-ndjson")
+    assert answer.getvalue() == b""
+    problem(org.viewer.api.get(address, Accept="application/x-ndjson"), 403, "missing_scope")
+
+
 def test_keys_say_their_purpose_and_since_when(org: Org) -> None:
     logs.an_anchored_log(org, 1)
     keys = Api().get("/runners/evidence/keys").json()["keys"]

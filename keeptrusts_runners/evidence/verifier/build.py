@@ -38,6 +38,7 @@ MODULES = (
     "evidence.verifier.signed",
     "evidence.verifier.contents",
     "evidence.verifier.anchor",
+    "evidence.verifier.log_leaves",
     "evidence.verifier.artifact_files",
     "evidence.verifier.verification",
     "evidence.verifier.cli",

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the proof between the two, where they are of different sizes",
     )
+    parser.add_argument(
+        "--leaves",
+        type=Path,
+        metavar="FILE",
+        help="all leaves of the log: that it has no later record of the session",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -49,10 +55,11 @@ def run(
     *,
     checkpoint: Path | None = None,
     consistency: Path | None = None,
+    leaves: Path | None = None,
     as_json: bool = False,
 ) -> tuple[str, int]:
     """The report as text, and the exit code."""
-    report = verify_bundle(bundle, key, artifacts, checkpoint, consistency)
+    report = verify_bundle(bundle, key, artifacts, checkpoint, consistency, leaves)
     if as_json:
         return json.dumps(report.as_dict(), indent=2), report.exit_code
     return render(report), report.exit_code
@@ -66,6 +73,7 @@ def run_arguments(given: argparse.Namespace) -> tuple[str, int]:
         given.artifacts,
         checkpoint=given.checkpoint,
         consistency=given.consistency,
+        leaves=given.leaves,
         as_json=given.json,
     )
 

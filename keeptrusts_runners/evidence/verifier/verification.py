@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +43,7 @@ from keeptrusts_runners.evidence.verifier.contents import (
     note_gaps,
 )
 from keeptrusts_runners.evidence.verifier.ledger import Ledger
+from keeptrusts_runners.evidence.verifier.log_leaves import check_leaves
 from keeptrusts_runners.evidence.verifier.records import BrokenRecord
 from keeptrusts_runners.evidence.verifier.report import UNUSABLE, Damaged, Report, Unusable, shown
 from keeptrusts_runners.evidence.verifier.signed import Statement, digest_of, read_statement
@@ -65,19 +67,20 @@ def verify_bundle(
     artifacts: Path | None = None,
     checkpoint: Path | None = None,
     consistency: Path | None = None,
+    leaves: Path | None = None,
 ) -> Report:
     """Verify a bundle; whatever is wrong with it is in the report, and nothing is raised.
 
     `key` pins trust: a public key's file, or its id. `artifacts` is a directory with the
     session's files. `checkpoint` is one of the organization's log that the reader has from
-    elsewhere, `consistency` a proof between it and the bundle's.
+    elsewhere, `consistency` a proof between it and the bundle's, `leaves` all that the log has.
     """
     report = Report(bundle=shown(str(bundle)))
     try:
         pin = read_pin(key) if key is not None else None
-        kept = _read_kept(checkpoint, consistency)
+        log = KnownLog(_read_kept(checkpoint, consistency), leaves)
         with bundle.open("rb") as file:
-            _verify(file, pin, artifacts, kept, report)
+            _verify(file, pin, artifacts, log, report)
     except Damaged as damage:
         report.break_at("archive", str(damage))
     except Unusable as reason:
@@ -85,6 +88,14 @@ def verify_bundle(
     except OSError as error:
         _give_up(report, f"{shown(str(bundle))}: {error.strerror or error}")
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLog:
+    """What the reader has of the organization's log from elsewhere."""
+
+    kept: KeptCheckpoint | None
+    leaves: Path | None
 
 
 def _read_kept(checkpoint: Path | None, consistency: Path | None) -> KeptCheckpoint | None:
@@ -104,7 +115,7 @@ def _verify(
     file: BinaryIO,
     pin: Pin | None,
     artifacts: Path | None,
-    kept: KeptCheckpoint | None,
+    log: KnownLog,
     report: Report,
 ) -> None:
     archive = Archive(file)
@@ -121,8 +132,9 @@ def _verify(
             _check_contents(archive, documents, ledger, statement, report)
         if artifacts is not None and documents is not None:
             check_files(artifacts, documents[ARTIFACTS], report)
-    if kept is not None:
-        _compare_with_kept(kept, anchor, report)
+        _check_leaves(log, anchor, statement, ledger, report)
+    if log.kept is not None:
+        _compare_with_kept(log.kept, anchor, report)
 
 
 def _signed_statement(
@@ -205,6 +217,19 @@ def _check_anchor(
     if pin is not None and not signatory.pinned:
         report.lacks("a key of the log that you trust: who has the bundle's key can name any")
     check_anchor(anchor, statement, report)
+
+
+def _check_leaves(
+    log: KnownLog,
+    anchor: Anchor | None,
+    statement: Statement,
+    ledger: Ledger | None,
+    report: Report,
+) -> None:
+    if log.leaves is not None:
+        heads = [anchor.checkpoint.head] if anchor else []
+        heads += [log.kept.head] if log.kept else []
+        check_leaves(log.leaves, heads, statement, ledger.seq if ledger else None, report)
 
 
 def _compare_with_kept(kept: KeptCheckpoint, anchor: Anchor | None, report: Report) -> None:
