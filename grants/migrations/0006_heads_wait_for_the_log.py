@@ -38,7 +38,7 @@ DROP FUNCTION kt_head_is_pending() CASCADE;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("grants", "0004_holds_checks_and_redaction"),
+        ("grants", "0005_heads_of_watched_ledgers"),
         ("evidence", "0002_organization_log"),
     ]
 
