@@ -88,7 +88,7 @@ def test_a_stream_ends_with_the_access_of_its_bearer_and_says_why(
     with Stream(quick_url, path, token) as stream:
         stream.take(1 if streamed == "organization" else 4)
         end(org, who, token)
-        (bye,) = list(stream)
+        *_, bye = list(stream)
     assert (bye.name, bye.data) == ("bye", {"reason": reason})
 
 
@@ -149,7 +149,7 @@ def test_a_server_that_stops_says_goodbye_whoever_takes_nothing_in(org: Org) -> 
         stopping = time.monotonic()
     assert time.monotonic() - stopping < STOP_SECONDS
     for stream in (with_hints, with_events):
-        (bye,) = list(stream)
+        *_, bye = list(stream)
         assert (bye.name, bye.data) == ("bye", {"reason": "stopping"})
         stream.close()
     deaf.close()
