@@ -26,6 +26,8 @@ DUTIES = [
     "batches",
     "grants",
     "denials",
+    "retention",
+    "verification",
     "idempotency_keys",
     "tokens",
     "partitions",
