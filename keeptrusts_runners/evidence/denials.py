@@ -13,7 +13,7 @@ from django.db import connections
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import DomainError
-from keeptrusts_runners.evidence import audit
+from keeptrusts_runners.evidence import audit, unauthenticated
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
 
@@ -32,10 +32,11 @@ SELECT DISTINCT organization_id FROM evidence_denial
 
 
 def keep(principal: Principal | None, method: str, route: str, error: DomainError) -> None:
-    """Count a 403; log a 401, which nobody's organization can be told of. Other refusals are no
-    denials. Call outside any scope."""
+    """Count a 403; log and count a 401, which nobody's organization can be told of. Other refusals
+    are no denials. Call outside any scope."""
     if error.status == 401:
         log.warning("access.unauthenticated", method=method, route=route, code=error.code)
+        unauthenticated.tally.add(error.code)
     elif error.status == 403 and principal is not None:
         with organization_scope(principal.organization_id):
             audit.deny(

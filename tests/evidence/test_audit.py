@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from grants.ledger import microseconds
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.evidence import audit, denials
+from keeptrusts_runners.evidence import audit, denials, unauthenticated
 from keeptrusts_runners.evidence.audit_models import AuditRecord, Denial
 from keeptrusts_runners.identity import accounts
 from tests import factories
@@ -176,6 +176,25 @@ def test_who_is_not_known_is_logged_and_on_no_organizations_record(org: Org) -> 
     assert len(rows(org)) == before
     (line,) = [line for line in lines if line["event"] == "access.unauthenticated"]
     assert (line["route"], line["code"]) == ("v1/runners/sessions", "not_authenticated")
+
+
+@pytest.mark.proves("audit.denials")
+def test_who_is_not_known_is_counted_for_the_metrics_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told() -> float:
+        (family,) = unauthenticated.metrics()
+        return sum(s.value for s in family.samples if s.labels["code"] == "not_authenticated")
+
+    before, instant = told(), 0.0
+    monkeypatch.setattr(unauthenticated.time, "monotonic", lambda: instant)
+    monkeypatch.setattr(unauthenticated, "tally", unauthenticated.Tally())
+    for _ in range(3):
+        Api().get("/runners/sessions")
+    assert told() == before + 1
+    instant = unauthenticated.EVERY_SECONDS + 1
+    Api().get("/runners/sessions")
+    assert told() == before + 4
 
 
 # --- reading ---------------------------------------------------------------------------------
