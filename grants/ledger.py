@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+from grants.histogram import Histogram
 from grants.models import Level
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import audit, chain
@@ -56,6 +58,7 @@ class Head:
     session_id: UUID
     seq: int
     hash: bytes
+    histogram: Histogram
     now: datetime
 
 
@@ -65,7 +68,7 @@ INSERT INTO runner_ledger_head (session_id, organization_id, seq, hash, events, 
 SELECT unnest(%s::uuid[]), %s, 0, %s, 0, 0, 0
 """
 _LOCK_HEADS = """
-SELECT organization_id, session_id, seq, hash, clock_timestamp()
+SELECT organization_id, session_id, seq, hash, began_at, bucket_seconds, buckets, clock_timestamp()
   FROM runner_ledger_head WHERE session_id = ANY(%s) ORDER BY session_id FOR UPDATE
 """
 
@@ -83,9 +86,11 @@ SELECT * FROM unnest(
 _ADVANCE = """
 UPDATE runner_ledger_head h
    SET seq = v.seq, hash = v.hash, events = h.events + v.events,
-       warnings = h.warnings + v.warnings, errors = h.errors + v.errors
-  FROM unnest(%b::uuid[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[])
-       AS v (session_id, seq, hash, events, warnings, errors)
+       warnings = h.warnings + v.warnings, errors = h.errors + v.errors, began_at = v.began_at,
+       bucket_seconds = v.bucket_seconds, buckets = v.buckets::integer[]
+  FROM unnest(%b::uuid[], %b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[],
+       %b::timestamptz[], %b::integer[], %b::text[])
+       AS v (session_id, seq, hash, events, warnings, errors, began_at, bucket_seconds, buckets)
  WHERE h.session_id = v.session_id
 """
 
@@ -100,8 +105,10 @@ def lock_heads(session_ids: Sequence[UUID]) -> dict[UUID, Head]:
     """The heads, locked in the order of their ids; the time is read under the locks."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_HEADS, [list(session_ids)])
-        heads = [Head(*row) for row in cursor.fetchall()]
-    return {head.session_id: head for head in heads}
+        return {
+            session_id: Head(organization_id, session_id, seq, hash_, Histogram(*kept), now)
+            for organization_id, session_id, seq, hash_, *kept, now in cursor.fetchall()
+        }
 
 
 def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded]]:
@@ -118,17 +125,7 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
         added = _chained(head, of_session)
         rows += added
         places[session_id] = [Recorded(row[2], row[7]) for row in added]
-        levels = [record.level for record in of_session]
-        advances.append(
-            (
-                session_id,
-                added[-1][2],
-                added[-1][11],
-                len(added),
-                sum(level in _WARNINGS for level in levels),
-                sum(level in _ERRORS for level in levels),
-            )
-        )
+        advances.append(_advance(head, of_session, added[-1]))
     _execute(_INSERT, rows)
     _execute(_ADVANCE, advances)
     _audit(records, heads, rows)
@@ -164,6 +161,18 @@ def _entry(record: Record, session_id: UUID, seq: int, before: bytes, after: byt
     about = {name: record.data[name] for name in _SUBJECTS & (record.data or {}).keys()}
     session = ids.encode("sess", session_id)
     return audit.Entry(record.kind, session, record.actor, before, after, {"seq": seq, **about})
+
+
+def _advance(head: Head, records: Sequence[Record], last: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the records make of the head, in the columns of _ADVANCE."""
+    levels = Counter(str(record.level) for record in records)
+    histogram = head.histogram
+    histogram.add(head.now, levels)
+    return (
+        head.session_id, last[2], last[11], len(records),
+        sum(levels[level] for level in _WARNINGS), sum(levels[level] for level in _ERRORS),
+        histogram.began_at, histogram.width_seconds, f"{{{','.join(map(str, histogram.counts))}}}",
+    )  # fmt: skip
 
 
 def _chained(head: Head, records: Sequence[Record]) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import CheckConstraint, F, Q, UniqueConstraint
@@ -32,7 +33,11 @@ class Level(models.TextChoices):
 
 
 class LedgerHead(models.Model):
-    """Where a session's hash chain stands, and what it has counted so far."""
+    """Where a session's hash chain stands, and what it has counted so far.
+
+    `began_at`, `bucket_seconds` and `buckets` are its histogram (grants.histogram), which
+    kt_ledger_buckets() counts anew from the records.
+    """
 
     session = models.OneToOneField(
         "runner_sessions.RunnerSession",
@@ -49,6 +54,9 @@ class LedgerHead(models.Model):
     events = models.PositiveBigIntegerField(default=0)
     warnings = models.PositiveBigIntegerField(default=0)
     errors = models.PositiveBigIntegerField(default=0)
+    began_at = models.DateTimeField(null=True)
+    bucket_seconds = models.PositiveIntegerField(db_default=1)
+    buckets = ArrayField(models.IntegerField(), db_default=[])
 
     class Meta:
         db_table = "runner_ledger_head"
@@ -110,6 +118,10 @@ class Event(models.Model):
     def content(self) -> dict[str, Any]:
         """The stored body, parsed; empty when it has been redacted."""
         return json.loads(bytes(self.body)) if self.body is not None else {}
+
+    @property
+    def is_redacted(self) -> bool:
+        return self.body is None
 
     @property
     def message(self) -> str | None:

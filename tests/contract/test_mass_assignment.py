@@ -148,15 +148,15 @@ MAY_CHANGE = {
         "identity_service_account_secret": {"expires_at"},
     },
     "POST /v1/runners/sessions/{session_id}/events": {
-        "runner_ledger_head": {"seq", "hash", "events"},
+        "runner_ledger_head": {"seq", "hash", "events", "buckets"},
     },
     "POST /v1/runners/sessions/{session_id}/permissions/{grant_id}/use": {
         "runner_grant": {"uses"},
-        "runner_ledger_head": {"seq", "hash", "events"},
+        "runner_ledger_head": {"seq", "hash", "events", "buckets"},
     },
     "DELETE /v1/runners/sessions/{session_id}/permissions/{grant_id}": {
         "runner_grant": {"state", "end_reason", "ended_at", "ended_by", "version"},
-        "runner_ledger_head": {"seq", "hash", "events", "warnings"},
+        "runner_ledger_head": {"seq", "hash", "events", "warnings", "buckets"},
     },
 }  # fmt: skip
 
