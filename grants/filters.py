@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db.models import Q, QuerySet
 
+from grants import reading
 from grants.models import Artifact, Event, GrantState, Level, PermissionGrant
+from grants.reading import LOUD, Found, Span
 from keeptrusts_runners.api.filters import (
     InstantFilter,
     IntegerFilter,
@@ -24,6 +29,21 @@ _NOW_IN = {
 }
 
 
+class SpanFilters(StrictFilterSet):
+    """Which records are looked at; see `span`."""
+
+    after_seq = IntegerFilter(method="as_it_is")
+    before_seq = IntegerFilter(method="as_it_is")
+
+    class Meta:
+        model = Event
+        fields: list[str] = []
+
+    def as_it_is(self, queryset: QuerySet[Event], name: str, value: Any) -> QuerySet[Event]:
+        """Nothing to add to the query: it decides how the query is read."""
+        return queryset
+
+
 class EventStreamFilters(StrictFilterSet):
     """Those that a stream can go on with."""
 
@@ -37,11 +57,35 @@ class EventStreamFilters(StrictFilterSet):
         fields: list[str] = []
 
 
-class EventFilters(EventStreamFilters):
-    after_seq = IntegerFilter(field_name="seq", lookup_expr="gt")
-    before_seq = IntegerFilter(field_name="seq", lookup_expr="lt")
+class EventFilters(EventStreamFilters, SpanFilters):
     recorded_after = InstantFilter(field_name="recorded_at", lookup_expr="gt")
     recorded_before = InstantFilter(field_name="recorded_at", lookup_expr="lt")
+    q = TextFilter(max_length=200, method="as_it_is")
+
+    class Meta(SpanFilters.Meta):
+        pass
+
+
+# An index has what these find, in order.
+_INDEXED = frozenset({"kind", "level"})
+
+
+def span(query: Mapping[str, str], newest: int) -> Span:
+    """What `after_seq` and `before_seq` leave of a ledger with so many records; the latter reads
+    backwards from there. Once the filters have been applied both are numbers."""
+    after, before = int(query.get("after_seq", 0)), int(query.get("before_seq", newest + 1))
+    return Span(after, min(before, newest + 1), backwards="before_seq" in query)
+
+
+def find(query: Mapping[str, str], found: QuerySet[Event], within: Span, limit: int) -> Found:
+    """The first rows of an already filtered ledger, in the way that fits what is asked."""
+    if text := query.get("q"):
+        return reading.by_text(found, within, limit, text)
+    asked = query.keys() & (EventFilters.base_filters.keys() - SpanFilters.base_filters.keys())
+    levels = query["level"].split(",") if "level" in query else []
+    if len(asked) > 1 or not asked <= _INDEXED or not LOUD.issuperset(levels):
+        return reading.by_slice(found, within, limit)
+    return reading.by_index(found, within, limit, levels)
 
 
 class ArtifactFilters(StrictFilterSet):

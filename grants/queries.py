@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Count, Min, QuerySet
 
 from grants.completeness import completeness as completeness
-from grants.models import Artifact, Event, Level, PermissionGrant
+from grants.models import Artifact, Event, LedgerHead, Level, PermissionGrant
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
 from keeptrusts_runners.errors import NotFound
@@ -50,6 +50,11 @@ def counts(session: RunnerSession) -> dict[str, int]:
 def events(session: RunnerSession) -> QuerySet[Event]:
     """The session's records, unordered."""
     return Event.objects.of_session(session.organization_id, session.id)
+
+
+def head(session: RunnerSession) -> LedgerHead:
+    """Where the session's ledger stands, and what it has counted."""
+    return LedgerHead.objects.get(session_id=session.id)
 
 
 def artifacts(session_id: UUID) -> QuerySet[Artifact]:

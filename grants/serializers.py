@@ -46,6 +46,53 @@ class EventOut(OutputShape):
     recorded_at = InstantOut()
     client_id = serializers.CharField(allow_null=True)
     client_seq = serializers.IntegerField(allow_null=True)
+    redacted = serializers.BooleanField(source="is_redacted")
+
+
+class BucketOut(OutputShape):
+    """So many records of each level from `starts_at` on, for `bucket_seconds`."""
+
+    starts_at = InstantOut()
+    debug = serializers.IntegerField()
+    info = serializers.IntegerField()
+    warning = serializers.IntegerField()
+    error = serializers.IntegerField()
+    critical = serializers.IntegerField()
+
+
+class HistogramOut(OutputShape):
+    """At most sixty buckets, up to the last that is not empty; `newest_seq` is the last record
+    that is counted."""
+
+    began_at = InstantOut(allow_null=True)
+    bucket_seconds = serializers.IntegerField()
+    newest_seq = serializers.IntegerField()
+    buckets = BucketOut(many=True)
+
+
+class WordCountOut(OutputShape):
+    value = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class LevelCountsOut(OutputShape):
+    debug = serializers.IntegerField()
+    info = serializers.IntegerField()
+    warning = serializers.IntegerField()
+    error = serializers.IntegerField()
+    critical = serializers.IntegerField()
+
+
+class FacetsOut(OutputShape):
+    """`levels` are of the whole session, kept at ingest. Kinds and steps were counted among the
+    records from `searched_from` to `searched_to`, the most frequent first."""
+
+    events = serializers.IntegerField()
+    levels = LevelCountsOut()
+    kinds = WordCountOut(many=True)
+    steps = WordCountOut(many=True)
+    searched_from = serializers.IntegerField(allow_null=True)
+    searched_to = serializers.IntegerField(allow_null=True)
 
 
 class IngestedOut(OutputShape):

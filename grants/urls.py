@@ -18,6 +18,8 @@ api_urlpatterns = [
     path(f"{_ONE}/events", EventViewSet.as_view({"get": "list", "post": "create"})),
     path(f"{_ONE}/events/stream", StreamViewSet.as_view({"get": "events"})),
     path("events/stream", StreamViewSet.as_view({"get": "hints"})),
+    path(f"{_ONE}/events/histogram", EventViewSet.as_view({"get": "histogram"})),
+    path(f"{_ONE}/events/facets", EventViewSet.as_view({"get": "facets"})),
     path(f"{_ONE}/artifacts", ArtifactViewSet.as_view({"get": "list", "post": "create"})),
     path(_ARTIFACT, ArtifactViewSet.as_view({"get": "retrieve"})),
     path(f"{_ARTIFACT}/content", ArtifactViewSet.as_view({"get": "content"})),

@@ -6,18 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from grants import events, queries
-from grants.filters import EventFilters
+from grants import events, filters, queries, reading
+from grants.api import exports
+from grants.filters import EventFilters, SpanFilters
 from grants.models import Event
-from grants.serializers import EventIn, EventOut, IngestedOut
-from keeptrusts_runners.api import body, strict_json
+from grants.reading import Span
+from grants.serializers import EventIn, EventOut, FacetsOut, HistogramOut, IngestedOut
+from keeptrusts_runners.api import body, pagination, strict_json
+from keeptrusts_runners.api.answers import JSON
 from keeptrusts_runners.api.examples import Example
+from keeptrusts_runners.api.filters import invalid
 from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.lease_epoch import named_epoch
-from keeptrusts_runners.api.pagination import list_answer, page
+from keeptrusts_runners.api.pagination import list_answer
 from keeptrusts_runners.api.pointers import pointer
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
@@ -34,19 +40,31 @@ from keeptrusts_runners.errors import (
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 
-NDJSON = "application/x-ndjson"
+_SEQ = {"type": ["integer", "null"], "minimum": 1}
 
 
 class EventViewSet(ApiViewSet):
     """The ledger of a session: telemetry, warnings, approvals, failures, state changes."""
 
     tag = "Events"
-    scopes: ClassVar = {"list": Scope.READ, "create": Scope.WRITE}
-    session_token_actions: ClassVar = frozenset({"list", "create"})
+    scopes: ClassVar = {
+        "list": Scope.READ,
+        "create": Scope.WRITE,
+        "histogram": Scope.READ,
+        "facets": Scope.READ,
+    }
+    session_token_actions: ClassVar = frozenset({"list", "create", "histogram", "facets"})
     inputs: ClassVar = {"create": EventIn}
-    outputs: ClassVar = {"list": EventOut, "create": {201: EventOut, 200: IngestedOut}}
+    outputs: ClassVar = {
+        "list": EventOut,
+        "create": {201: EventOut, 200: IngestedOut},
+        "histogram": HistogramOut,
+        "facets": FacetsOut,
+    }
     statuses: ClassVar = {"create": (201, 200)}
-    filters: ClassVar = {"list": EventFilters}
+    filters: ClassVar = {"list": EventFilters, "facets": SpanFilters}
+    media_types: ClassVar = {"list": (JSON, exports.NDJSON, exports.TEXT)}
+    page_members: ClassVar = {"list": {"searched_from": _SEQ, "searched_to": _SEQ}}
     parameters: ClassVar = {
         "create": {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
     }
@@ -78,12 +96,68 @@ class EventViewSet(ApiViewSet):
         )
     }
 
-    def list(self, request: Request, session_id: UUID) -> HttpResponse:
-        """List a session's events by seq; `before_seq` reads backwards from there."""
+    def list(self, request: Request, session_id: UUID) -> HttpResponseBase:
+        """List a session's events by seq; `before_seq` reads backwards from there.
+
+        `kind`, or levels from warning up, are read from an index. Any other filter and `q`, a text
+        in kind, step, message or data, look at 10,000 records a request at most: the answer says
+        which (`searched_from`, `searched_to`), and `next_cursor` goes on behind them, also where
+        nothing was found. With `Accept: application/x-ndjson` or `text/plain` all of what is found
+        is streamed in order, without pages.
+        """
         session = session_queries.session(session_id, by=self.principal)
-        rows = self.filtered(queries.events(session))
-        order = ("-seq",) if "before_seq" in request.GET else ("seq",)
-        return self.answer(list_answer(*page(rows, request, order=order), EventOut))
+        found = self.filtered(queries.events(session))
+        span = filters.span(request.GET, queries.head(session).seq)
+        if self.media_type != JSON:
+            _refuse(request, "limit", "cursor", "q")
+            whole = Span(span.after, span.before)
+            return exports.export(session_id, found, whole, self.organization_id, self.media_type)
+        return self._page(request, found, span)
+
+    def _page(self, request: Request, found: QuerySet[Event], span: Span) -> HttpResponse:
+        order = ("-seq",) if span.backwards else ("seq",)
+        if (key := pagination.resume(request, order)) is not None:
+            span = span.beyond(key[0])
+        read = filters.find(request.GET, found, span, pagination.read_limit(request))
+        more = not read.left.is_empty
+        end = read.looked.last
+        answer = list_answer(
+            read.rows, pagination.cursor_after([end], request, order) if more else None, EventOut
+        )
+        return self.answer(answer | _searched(read.looked))
+
+    def histogram(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Count a session's events over time: at most sixty buckets, by level, kept at ingest."""
+        session = session_queries.session(session_id, by=self.principal)
+        head = queries.head(session)
+        kept = reading.histogram(head)
+        answer = {
+            "began_at": kept.began_at,
+            "bucket_seconds": kept.width_seconds,
+            "newest_seq": head.seq,
+            "buckets": list(kept.buckets()),
+        }
+        return self.answer(HistogramOut.render(answer))
+
+    def facets(self, request: Request, session_id: UUID) -> HttpResponse:
+        """Count a session's events by level, kind and step.
+
+        Levels are exact. Kinds and steps are counted among the newest 20,000 records, or among
+        as many from `after_seq` on or before `before_seq`; the answer says which.
+        """
+        session = session_queries.session(session_id, by=self.principal)
+        self.filtered(queries.events(session))
+        head = queries.head(session)
+        span = filters.span(request.GET, head.seq)
+        from_end = span.backwards or span.after == 0
+        looked = Span(span.after, span.before, backwards=from_end).first(reading.FACET_RECORDS)
+        counted = {
+            name: [{"value": value, "count": count} for value, count in rows]
+            for name, rows in reading.facets(session, looked).items()
+        }
+        levels = reading.histogram(head).by_level()
+        answer = {"events": head.events, "levels": levels, **counted, **_searched(looked)}
+        return self.answer(FacetsOut.render(answer))
 
     @idempotent
     def create(self, request: Request, session_id: UUID) -> HttpResponse:
@@ -101,7 +175,7 @@ class EventViewSet(ApiViewSet):
         return self._one(request, session_id, document)
 
     def _is_ndjson(self) -> bool:
-        return body.content_type(self.request._request) == NDJSON
+        return body.content_type(self.request._request) == exports.NDJSON
 
     def document(self) -> Any:
         """The JSON document, or the list of what stands on the lines of NDJSON."""
@@ -155,6 +229,20 @@ class EventViewSet(ApiViewSet):
         answer = EventOut.render(event)
         answer["desired_state"] = str(ingested.session.desired_state)
         return self.answer(answer, 201)
+
+
+def _searched(looked: Span) -> dict[str, int | None]:
+    """The records that were looked at, as answers tell them."""
+    if looked.is_empty:
+        return {"searched_from": None, "searched_to": None}
+    return {"searched_from": looked.after + 1, "searched_to": looked.before - 1}
+
+
+def _refuse(request: Request, *names: str) -> None:
+    """Raises InvalidParameter for what an export has no use for."""
+    for name in names:
+        if name in request.GET:
+            raise invalid(name, "is for pages of JSON; an export has none.")
 
 
 def _batch_items(document: Mapping[str, Any]) -> list[Any]:

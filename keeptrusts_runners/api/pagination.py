@@ -50,14 +50,24 @@ def page(
     where it is not simply the attributes of these names. Raises InvalidParameter, InvalidCursor.
     """
     limit = read_limit(request)
-    cursor = request.GET.get("cursor")
-    after = None if cursor is None else _open(cursor, request, order)
+    after = resume(request, order)
     rows = _rows(queryset.order_by(*order), order, after, limit + 1)
     if len(rows) <= limit:
         return rows, None
     rows = rows[:limit]
     key = to_key(rows[-1]) if to_key else _key(rows[-1], order)
     return rows, _seal(key, request, order)
+
+
+def resume(request: HttpRequest | Request, order: Sequence[str]) -> Key | None:
+    """Where the request's cursor goes on; None without one. Raises InvalidCursor."""
+    cursor = request.GET.get("cursor")
+    return None if cursor is None else _open(cursor, request, order)
+
+
+def cursor_after(key: Key, request: HttpRequest | Request, order: Sequence[str]) -> str:
+    """The cursor that goes on behind this key, for lists that know better than `page`."""
+    return _seal(key, request, order)
 
 
 def list_answer(

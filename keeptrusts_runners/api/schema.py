@@ -183,7 +183,7 @@ class ScopedSchema(AutoSchema):
         component = self.resolve_serializer(shape(), "response") if shape else None
         schema = component.ref if component else {"type": "object"}
         if self.action in self.view.paginated_actions:
-            schema = _page_of(schema)
+            schema = _page_of(schema, self.view.page_members.get(self.action, {}))
         return {"schema": schema, **self._examples("response")}
 
     def _refusals(self) -> schema_problems.Circumstances:
@@ -220,13 +220,14 @@ def _parameter(location: str, name: str, schema: Mapping[str, Any]) -> Schema:
     return parameter
 
 
-def _page_of(item: Schema) -> Schema:
+def _page_of(item: Schema, more: Mapping[str, Any]) -> Schema:
     return {
         "type": "object",
-        "required": ["items", "next_cursor"],
+        "required": ["items", "next_cursor", *more],
         "properties": {
             "items": {"type": "array", "items": item},
             "next_cursor": {"type": ["string", "null"]},
+            **more,
         },
     }
 

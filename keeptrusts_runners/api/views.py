@@ -56,6 +56,8 @@ class DeclaredViewSet(ViewSetMixin, APIView):
     filters: ClassVar[Mapping[str, type[StrictFilterSet]]] = {}
     parameters: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
     paginated_actions: ClassVar[frozenset[str]] = frozenset({"list"})
+    # Members that a page has besides `items` and `next_cursor`: action to name to JSON schema.
+    page_members: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
     # Actions that answer an ETag (GET) or honour If-Match (PUT, PATCH, DELETE).
     tagged_actions: ClassVar[frozenset[str]] = frozenset()
     # Errors besides the usual ones, and examples, for the schema.

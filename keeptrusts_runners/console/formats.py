@@ -7,12 +7,12 @@ repeats `duration` for what ticks in the browser.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from datetime import UTC, datetime, timedelta
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+
+from keeptrusts_runners.plain_text import pieces
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
@@ -83,23 +83,12 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-# CSI and OSC sequences (ECMA-48), then any other two-character escape.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_KEPT = frozenset("\n\t")
-
-
 def visible(text: str) -> SafeString:
     """Foreign text as inert HTML: terminal colours dropped, and every character that cannot be
     seen (controls, direction overrides, zero-width ones) spelled out as `\\u202e`."""
-    parts: list[str] = []
-    plain: list[str] = []
-    for character in _ANSI.sub("", text):
-        if character in _KEPT or unicodedata.category(character) not in _UNSEEN:
-            plain.append(character)
-            continue
-        parts.append(escape("".join(plain)))
-        plain.clear()
-        parts.append(f'<span class="escape">\\u{ord(character):04x}</span>')
-    parts.append(escape("".join(plain)))
-    return mark_safe("".join(parts))  # noqa: S308  (every part above is escaped)
+    return mark_safe(  # noqa: S308  (every piece is escaped, or spelled in letters and digits)
+        "".join(
+            f'<span class="escape">{piece}</span>' if spelled else escape(piece)
+            for piece, spelled in pieces(text)
+        )
+    )

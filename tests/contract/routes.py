@@ -433,6 +433,8 @@ TABLE = (
     ),
     Route("GET", f"{_SESSION}/events/stream", READ, running, **_OWN),
     Route("GET", "/v1/runners/events/stream", READ, pending, outsider=200),
+    Route("GET", f"{_SESSION}/events/histogram", READ, running, **_OWN),
+    Route("GET", f"{_SESSION}/events/facets", READ, running, **_OWN),
     Route("GET", f"{_SESSION}/artifacts", READ, running, **_OWN),
     Route(
         "POST", f"{_SESSION}/artifacts", WRITE, running, 201, query="?name=a.txt", raw=b"content",
