@@ -7,10 +7,11 @@ not.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -74,10 +75,13 @@ SELECT organization_id, session_id, seq, hash, began_at, bucket_seconds, buckets
 
 # COPY is refused under row-level security; binary arrays through unnest are as fast, and half of
 # the cost of text (figures in docs/decisions.md).
-_INSERT = """
-INSERT INTO runner_event
-       (organization_id, session_id, seq, id, kind, actor, lease_epoch, recorded_at, body, salt,
-        body_digest, hash, level, step, client_id, client_seq, occurred_at)
+COLUMNS = (
+    "organization_id", "session_id", "seq", "id", "kind", "actor", "lease_epoch", "recorded_at",
+    "body", "salt", "body_digest", "hash", "level", "step", "client_id", "client_seq",
+    "occurred_at",
+)  # fmt: skip
+_INSERT = f"""
+INSERT INTO runner_event ({", ".join(COLUMNS)})
 SELECT * FROM unnest(
        %b::uuid[], %b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::text[], %b::bigint[],
        %b::timestamptz[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::text[],
@@ -122,7 +126,7 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
     places: dict[UUID, list[Recorded]] = {}
     for session_id, of_session in records.items():
         head = heads[session_id]
-        added = _chained(head, of_session)
+        added = chained(head, of_session, itertools.repeat(head.now))
         rows += added
         places[session_id] = [Recorded(row[2], row[7]) for row in added]
         advances.append(_advance(head, of_session, added[-1]))
@@ -175,30 +179,43 @@ def _advance(head: Head, records: Sequence[Record], last: tuple[Any, ...]) -> tu
     )  # fmt: skip
 
 
-def _chained(head: Head, records: Sequence[Record]) -> list[tuple[Any, ...]]:
-    """The rows of one session's records, in the columns of _INSERT."""
-    at_us = microseconds(head.now)
-    organization, session = head.organization_id.bytes, head.session_id.bytes
-    seq, previous = head.seq, bytes(head.hash)
-    rows = []
-    for record in records:
-        seq += 1
-        event_id = ids.new()
+class Mint:
+    """Where the ids and the salts of records come from."""
+
+    def event_id(self, at: datetime) -> UUID:
+        return ids.new()
+
+    def salt(self) -> bytes:
+        return os.urandom(chain.SALT_BYTES)
+
+
+_MINT = Mint()
+
+
+def chained(
+    head: Head, records: Iterable[Record], instants: Iterable[datetime], mint: Mint = _MINT
+) -> list[tuple[Any, ...]]:
+    """The rows of one session's records behind its head, each recorded at its instant, in the
+    columns of COLUMNS."""
+    organization, session = head.organization_id, head.session_id
+    bodies, headers = [], []
+    for record, at in zip(records, instants, strict=False):
+        event_id, salt = mint.event_id(at), mint.salt()
         body = _body(event_id, record)
-        salt = os.urandom(32)
         digest = chain.body_digest(salt, body)
-        previous = chain.link(
-            organization, session, seq, at_us, record.kind, record.actor, record.lease_epoch,
-            digest, previous,
-        )  # fmt: skip
-        rows.append(
-            (
-                head.organization_id, head.session_id, seq, event_id, record.kind, record.actor,
-                record.lease_epoch, head.now, body, salt, digest, previous, str(record.level),
-                record.step, record.client_id, record.client_seq, record.occurred_at,
-            )
-        )  # fmt: skip
-    return rows
+        headers.append((microseconds(at), record.kind, record.actor, record.lease_epoch, digest))
+        bodies.append((record, at, event_id, body, salt))
+    hashes = chain.extend(organization.bytes, session.bytes, head.seq, bytes(head.hash), headers)
+    return [
+        (
+            organization, session, seq, event_id, record.kind, record.actor, record.lease_epoch, at,
+            body, salt, header[4], hash_, str(record.level), record.step, record.client_id,
+            record.client_seq, record.occurred_at,
+        )
+        for seq, (record, at, event_id, body, salt), header, hash_ in zip(
+            itertools.count(head.seq + 1), bodies, headers, hashes, strict=False
+        )
+    ]  # fmt: skip
 
 
 def _body(event_id: UUID, record: Record) -> bytes:
@@ -216,11 +233,15 @@ def _body(event_id: UUID, record: Record) -> bytes:
     return serialise({name: value for name, value in content.items() if value is not None})
 
 
+# json.dumps makes an encoder for each call that is not by its defaults.
+_ENCODER = json.JSONEncoder(
+    separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False
+)
+
+
 def serialise(content: Any) -> bytes:
     """Compact JSON with sorted keys: the stored bytes."""
-    return json.dumps(
-        content, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _ENCODER.encode(content).encode()
 
 
 def microseconds(instant: datetime) -> int:

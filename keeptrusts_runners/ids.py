@@ -22,18 +22,25 @@ _LENGTH = 26
 
 def new() -> UUID:
     """A new UUIDv7 (RFC 9562): 48 bits of milliseconds, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10))
-    value = (milliseconds & (1 << 48) - 1) << 80 | random
+    return at(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def at(milliseconds: int, random: bytes) -> UUID:
+    """The UUIDv7 of this instant since the Unix epoch with these ten bytes."""
+    value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(random)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value)
 
 
+# Two characters at a time: each event that is recorded has its id written.
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
+
 def encode(prefix: str, value: UUID) -> str:
     """`encode("sess", uuid)` → `sess_` + 26 characters."""
     number = value.int
-    suffix = "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    suffix = "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
     return f"{prefix}_{suffix}"
 
 

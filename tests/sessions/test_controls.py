@@ -96,13 +96,13 @@ def _transitions_not_recorded(patch: pytest.MonkeyPatch) -> None:
 
 
 def _links_forgotten(patch: pytest.MonkeyPatch) -> None:
-    chained = ledger._chained
+    chained = ledger.chained
 
-    def loose(head: ledger.Head, records: Any) -> Any:
+    def loose(head: ledger.Head, *more: Any) -> Any:
         head.hash = bytes(32)
-        return chained(head, records)
+        return chained(head, *more)
 
-    patch.setattr(ledger, "_chained", loose)
+    patch.setattr(ledger, "chained", loose)
 
 
 @pytest.mark.proves("tests.controls")
