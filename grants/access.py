@@ -70,7 +70,7 @@ def request(
         requested_at=now,
         request_lapses_at=now + REQUEST_LAPSES_AFTER,
     )
-    records = [_record(grant, "grant.requested", by, session, _terms(grant))]
+    records = [record_of(grant, "grant.requested", by, session, terms_of(grant))]
     if terms.approvals_required == 0:
         records += _take_effect(grant, session, by, now)
     grant.save(force_insert=True)
@@ -92,7 +92,7 @@ def operation_digest(session: RunnerSession, fields: Mapping[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(ledger.serialise(shown)).hexdigest()
 
 
-def _terms(grant: PermissionGrant) -> dict[str, Any]:
+def terms_of(grant: PermissionGrant) -> dict[str, Any]:
     return {
         "operation": grant.operation,
         "resource": grant.resource,
@@ -105,7 +105,7 @@ def _terms(grant: PermissionGrant) -> dict[str, Any]:
     }
 
 
-def _record(
+def record_of(
     grant: PermissionGrant, kind: str, by: Principal, session: RunnerSession, data: Any = None
 ) -> Record:
     level = Level.WARNING if kind in ("grant.refused", "grant.revoked", "grant.denied") else "info"
@@ -130,11 +130,11 @@ def _take_effect(
     if session.state not in EXECUTING:
         grant.state = GrantState.APPROVED
         grant.lease_epoch = None
-        return [_record(grant, "grant.approved", by, session)]
-    return [_activate(grant, session, by, now)]
+        return [record_of(grant, "grant.approved", by, session)]
+    return [activate(grant, session, by, now)]
 
 
-def _activate(
+def activate(
     grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
 ) -> Record:
     grant.state = GrantState.ACTIVE
@@ -142,17 +142,17 @@ def _activate(
     grant.activated_at = now
     grant.expires_at = now + timedelta(seconds=grant.ttl_seconds)
     until = {"expires_at": clock.rfc3339(grant.expires_at), "lease_epoch": session.lease_epoch}
-    return _record(grant, "grant.activated", by, session, until)
+    return record_of(grant, "grant.activated", by, session, until)
 
 
 def take_effect(
     grant: PermissionGrant, session: RunnerSession, *, by: Principal, now: datetime
 ) -> list[Record]:
     """For approvals: the last decision is in."""
-    records = [_record(grant, "grant.approved", by, session)]
+    records = [record_of(grant, "grant.approved", by, session)]
     grant.version += 1
     if session.state in EXECUTING:
-        records.append(_activate(grant, session, by, now))
+        records.append(activate(grant, session, by, now))
     else:
         grant.state, grant.lease_epoch = GrantState.APPROVED, None
     grant.save()
@@ -191,12 +191,12 @@ def use(
     refusal = _why_not(grant, session, now)
     if refusal:
         data = {"target": target, "refusal": refusal}
-        ledger.append({session.id: [_record(grant, "grant.refused", by, session, data)]})
+        ledger.append({session.id: [record_of(grant, "grant.refused", by, session, data)]})
         return grant, False
     grant.uses += 1
-    records = [_record(grant, "grant.used", by, session, {"target": target, "use": grant.uses})]
+    records = [record_of(grant, "grant.used", by, session, {"target": target, "use": grant.uses})]
     if grant.single_use:
-        records.append(_end(grant, GrantState.CONSUMED, "consumed", by, session, now))
+        records.append(end(grant, GrantState.CONSUMED, "consumed", by, session, now))
     grant.save()
     ledger.append({session.id: records})
     return grant, True
@@ -235,7 +235,7 @@ def revoke(
     check(grant)
     if grant.state in OPEN_GRANT_STATES:
         now = clock.now()
-        record = _run_out(grant, session, by, now) or _end(
+        record = _run_out(grant, session, by, now) or end(
             grant, GrantState.REVOKED, reason or "revoked", by, session, now
         )
         grant.save()
@@ -246,7 +246,7 @@ def revoke(
 _ENDING_KIND = {GrantState.REVOKED: "grant.revoked", GrantState.DENIED: "grant.denied"}
 
 
-def _end(
+def end(
     grant: PermissionGrant,
     state: GrantState,
     reason: str,
@@ -259,14 +259,14 @@ def _end(
     grant.ended_at, grant.ended_by = now, by.actor
     grant.version += 1
     kind = _ENDING_KIND.get(state, "grant.ended")
-    return _record(grant, kind, by, session, {"state": state.value, "reason": reason})
+    return record_of(grant, kind, by, session, {"state": state.value, "reason": reason})
 
 
 def deny(
     grant: PermissionGrant, session: RunnerSession, *, by: Principal, now: datetime, comment: str
 ) -> list[Record]:
     """For approvals: somebody said no."""
-    record = _end(grant, GrantState.DENIED, "denied", by, session, now)
+    record = end(grant, GrantState.DENIED, "denied", by, session, now)
     record.data = {**record.data, "comment": comment}
     grant.save()
     return [record]
@@ -308,7 +308,7 @@ def _followed(grant: PermissionGrant, change: Change) -> Record | None:
         if grant.state != GrantState.APPROVED:
             return None
         grant.version += 1
-        return _activate(grant, change.session, change.by, change.at)
+        return activate(grant, change.session, change.by, change.at)
     if change.target not in FINAL and grant.lease_epoch is None:
         return None
     if record := _run_out(grant, change.session, change.by, change.at):
@@ -316,7 +316,7 @@ def _followed(grant: PermissionGrant, change: Change) -> Record | None:
     reason = "session_ended" if change.target in FINAL else f"session_{change.target.value}"
     if change.target is State.PENDING:
         reason = "lease_ended"
-    return _end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
+    return end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
 
 
 # --- time ------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def _run_out(
     a grant asks this first, so that how it ended does not depend on who came by when. Sets
     columns only."""
     state = current_state(grant, now)
-    return None if state == grant.state else _end(grant, GrantState(state), state, by, session, now)
+    return None if state == grant.state else end(grant, GrantState(state), state, by, session, now)
 
 
 def current_state(grant: PermissionGrant, now: datetime) -> str:

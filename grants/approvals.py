@@ -59,7 +59,7 @@ def approve(
     given = grant.decisions.filter(decision="approve").count()
     if given >= grant.approvals_required:
         records = access.take_effect(grant, session, by=by, now=now)
-        records[0].data |= _decision_data(decision, comment)
+        records[0].data |= decision_data(decision, comment)
     else:
         grant.version += 1
         grant.save()
@@ -145,7 +145,7 @@ def _narrow(grant: PermissionGrant, decision: Decision) -> None:
             raise field_error(f"/constraints/{name}", "widened", "This is constrained otherwise.")
 
 
-def _decision_data(decision: Decision, comment: str) -> dict[str, Any]:
+def decision_data(decision: Decision, comment: str) -> dict[str, Any]:
     return {
         "by": ids.encode("user", decision.by_id),
         "decision": decision.decision,
@@ -167,6 +167,6 @@ def _decided(
         data={
             "grant_id": ids.encode("grant", grant.id),
             "operation": grant.operation,
-            **_decision_data(decision, comment),
+            **decision_data(decision, comment),
         },
     )

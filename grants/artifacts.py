@@ -87,11 +87,11 @@ def seal(
         created_by=by.actor,
     )
     artifact.refresh_from_db(fields=["created_at"])
-    ledger.append({session.id: [_stored(artifact, session, by)]})
+    ledger.append({session.id: [record_of(artifact, session, by)]})
     return artifact
 
 
-def _stored(artifact: Artifact, session: RunnerSession, by: Principal) -> Record:
+def record_of(artifact: Artifact, session: RunnerSession, by: Principal) -> Record:
     data: Mapping[str, Any] = {
         "artifact_id": ids.encode("art", artifact.id),
         "name": artifact.name,

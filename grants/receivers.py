@@ -34,15 +34,15 @@ def record_changes(changes: list[Change], **_: Any) -> list[Recorded]:
     records: dict[UUID, list[Record]] = defaultdict(list)
     for change in changes:
         records[change.session.id] += [
-            _record(change),
-            *(_also(change, kind, data) for kind, data in change.also),
+            record_of(change),
+            *(also_of(change, kind, data) for kind, data in change.also),
             *of_grants.get(change.session.id, ()),
         ]
     places = ledger.append(records)
     return [places[change.session.id][0] for change in changes]
 
 
-def _record(change: Change) -> Record:
+def record_of(change: Change) -> Record:
     data = dict(change.data)
     if change.kind is None and change.verb is not None:
         data |= {
@@ -82,7 +82,7 @@ def _message(change: Change) -> str:
     return f"{start}{change.target.value}{because}"
 
 
-def _also(change: Change, kind: str, data: Any) -> Record:
+def also_of(change: Change, kind: str, data: Any) -> Record:
     level = Level.WARNING if kind in ("lease.expired", "lease.revoked") else Level.INFO
     return Record(
         kind=kind,

@@ -68,7 +68,7 @@ def dispatch(
     _foreseeable("/not_before", session.not_before, now)
     session.deadline_at = _queue_deadline(session, now)
     session.save(force_insert=True)
-    data = _dispatch_record(session, profile, harness) | dict(because)
+    data = dispatch_record(session, profile, harness) | dict(because)
     transitions.record([Change(session, Verb.DISPATCH, None, State.PENDING, by, now, data=data)])
     return session
 
@@ -90,7 +90,7 @@ def _dispatchable(profile_id: UUID, by: Principal) -> RunnerProfile:
     return profile
 
 
-def _dispatch_record(
+def dispatch_record(
     session: RunnerSession, profile: RunnerProfile, harness: HarnessRevision | None
 ) -> dict[str, Any]:
     """What was asked for, whole: the ledger proves the input, not only that there was one."""

@@ -40,7 +40,7 @@ def end(
     claims.require_lease does, and OutcomeConflict.
     """
     session = transitions.lock(session_id, by=by)
-    digest = _digest(outcome, report)
+    digest = digest_of(outcome, report)
     if _already_ended(session, by, lease_epoch):
         if bytes(session.outcome_digest or b"") == digest:
             return session
@@ -64,7 +64,7 @@ def end(
     )  # fmt: skip
 
 
-def _digest(outcome: Verb, report: Mapping[str, Any]) -> bytes:
+def digest_of(outcome: Verb, report: Mapping[str, Any]) -> bytes:
     body = json.dumps([outcome.value, dict(report)], sort_keys=True, default=str)
     return hashlib.sha256(body.encode()).digest()
 

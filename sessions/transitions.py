@@ -140,7 +140,7 @@ def record(changes: list[Change]) -> list[RunnerSession]:
     if len(recorded) != 1 or len(recorded[0]) != len(changes):
         raise RuntimeError("a session changed and no ledger recorded it")
     Transition.objects.bulk_create(
-        _transition(change, place)
+        row_of(change, place)
         for change, place in zip(changes, recorded[0], strict=True)
         if change.kind is None
     )
@@ -179,7 +179,7 @@ def _may_free_work(change: Change) -> bool:
     return change.target is State.PENDING or left_its_lease
 
 
-def _transition(change: Change, place: Recorded) -> Transition:
+def row_of(change: Change, place: Recorded) -> Transition:
     session, claimed = change.session, change.verb is Verb.CLAIM
     return Transition(
         organization_id=session.organization_id,

@@ -149,6 +149,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "run.documents": "Commands in the documents work as they stand.",
         "run.stop": "Stopping ends every process, whatever clients are doing.",
         "run.settings": "A wrong setting is refused in one line that names it.",
+        "run.seed": "Seeded sessions hold what is promised of real ones, and verify like them.",
         "run.runner": "The reference runner loses nothing to lost answers and outages.",
     },
     "The tests themselves": {

@@ -1,0 +1,1 @@
+"""Realistic data with valid chains, by COPY, for sizing, demos and benchmarks: `manage.py seed`."""
