@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from bench import blocked_head, claim_next, dispatch, heartbeat, open_streams, waiting_claims
+from bench import (
+    blocked_head,
+    claim_next,
+    dispatch,
+    event_windows,
+    heartbeat,
+    ingest,
+    open_streams,
+    verifier,
+    waiting_claims,
+)
 from bench.figures import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (dispatch, claim_next, heartbeat, waiting_claims, open_streams, blocked_head)
+    for module in (
+        dispatch,
+        claim_next,
+        heartbeat,
+        waiting_claims,
+        open_streams,
+        blocked_head,
+        ingest,
+        event_windows,
+        verifier,
+    )
 }

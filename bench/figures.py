@@ -25,10 +25,13 @@ class Size:
     idle_seconds: float = 10.0
     cycle_seconds: float = 30.0
     wakes: int = 40
+    # Of one session's ledger.
+    few_events: int = 10_000
+    many_events: int = 1_000_000
 
 
 NORMAL = Size()
-FULL = replace(NORMAL, many=1_000_000)
+FULL = replace(NORMAL, many=1_000_000, many_events=10_000_000)
 QUICK = Size(
     rounds=2,
     seconds=0.3,
@@ -40,6 +43,8 @@ QUICK = Size(
     idle_seconds=1,
     cycle_seconds=1,
     wakes=5,
+    few_events=300,
+    many_events=3_000,
 )
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.figures import Benchmark, Figure, Size, Target, figure
 from bench.http import Http
+from bench.ingest import start
 from bench.load import Operation, Side, interleave
 from bench.reference import Reference
 from keeptrusts_runners import ids
 
 if TYPE_CHECKING:
-    from bench.stage import Organization, Stage
+    from bench.stage import Stage
 
 SESSIONS = "/v1/runners/sessions"
 RUNNING = 100
@@ -58,7 +59,7 @@ def measure(stage: Stage, size: Size) -> list[Figure]:
     from bench.stage import Organization
 
     organization = Organization("Heartbeats")
-    running = _start(stage, organization)
+    running = start(stage, organization, RUNNING)
     before = stage.updates()
     given = {"running": running, "processes": size.connections}
     turns = interleave(
@@ -78,20 +79,6 @@ def measure(stage: Stage, size: Size) -> list[Figure]:
         figure("one heartbeat", "ms", [1000 * turn.median for turn in ours]),
         figure("updates that are HOT", "%", [hot], target=Target(least=99, of_ratio=False)),
     ]
-
-
-def _start(stage: Stage, organization: Organization) -> list[tuple[str, str]]:
-    """Sessions that run, each with its token. The first heartbeat, which changes the state, is not
-    among those that are counted."""
-    organization.pend(organization.profile(), RUNNING)
-    http = Http(stage.url, organization.runner.token)
-    running: list[tuple[str, str]] = []
-    while len(running) < RUNNING:
-        claimed = http.post(f"{SESSIONS}/claim", {"max": 50})["items"]
-        running += [(item["id"], item["session_token"]) for item in claimed]
-    for session, token in running:
-        http.post(f"{SESSIONS}/{session}/heartbeat", {}, token)
-    return running
 
 
 def _hot(stage: Stage, before: tuple[int, int], made: int) -> float:

@@ -28,19 +28,26 @@ class Http:
 
     def post(self, path: str, body: Any, token: str = "") -> Any:
         """The answer's JSON; None when it has none. `token` in place of the connection's own."""
+        content = self._answer("POST", path, json.dumps(body).encode(), token)
+        return json.loads(content) if content else None
+
+    def get(self, path: str) -> bytes:
+        """The answer as it comes."""
+        return self._answer("GET", path, b"", "")
+
+    def _answer(self, method: str, path: str, content: bytes, token: str) -> bytes:
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._socket.close()
             self._connect()
         self._used = time.monotonic()
-        self._socket.sendall(
-            request(path, headers(self._address.netloc, token or self._token), body)
-        )
+        head = headers(self._address.netloc, token or self._token)
+        self._socket.sendall(request(path, head, content, method))
         head = self._read_until(b"\r\n\r\n")
         status, length = status_and_length(head)
         content = self._read(length)
         if not 200 <= status < 300:
             raise Refused(f"{path}: {status} {content.decode(errors='replace')}")
-        return json.loads(content) if content else None
+        return content
 
     def _read_until(self, end: bytes) -> bytes:
         while end not in self._received:
@@ -70,10 +77,9 @@ def headers(host: str, token: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def request(path: str, head: bytes, body: Any) -> bytes:
-    content = json.dumps(body).encode()
-    return b"POST %s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\n\r\n%s" % (
-        path.encode(), head, len(content), content,
+def request(path: str, head: bytes, content: bytes, method: str = "POST") -> bytes:
+    return b"%s %s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\n\r\n%s" % (
+        method.encode(), path.encode(), head, len(content), content,
     )  # fmt: skip
 
 

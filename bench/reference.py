@@ -36,6 +36,7 @@ SELECT * FROM unnest(
        %b::uuid[], %b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::text[], %b::bigint[],
        %b::timestamptz[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::text[])
 """
+_LOCK_SESSION = "SELECT * FROM runner_session WHERE id = %s FOR NO KEY UPDATE"
 _ADVANCE_HEAD = """
 UPDATE runner_ledger_head SET seq = %s, hash = %s, events = events + %s WHERE session_id = %s
 """
@@ -95,6 +96,15 @@ class Reference:
                 self.account, epoch, now,
             ],
         )  # fmt: skip
+
+    def event(self, session: UUID, epoch: int) -> None:
+        """One event under the lease: the session's lock, the time, the chain and the head."""
+        self.one(_LOCK_SESSION, [session])
+        self.now()
+        seq, previous, now = self.one(_LOCK_HEAD, [session])
+        rows, previous = self._chained(session, epoch, seq, previous, now, ["log"])
+        self.execute(_INSERT_EVENTS, [list(column) for column in zip(*rows, strict=True)])
+        self.execute(_ADVANCE_HEAD, [seq + 1, previous, 1, session])
 
     def _chained(
         self,

@@ -41,6 +41,7 @@ WITH made AS (
 INSERT INTO runner_ledger_head (session_id, {head_columns})
 SELECT made.id, {head_columns} FROM made, runner_ledger_head h WHERE h.session_id = %(original)s
 """
+_WRITTEN = ("runner_session", "runner_ledger_head", "runner_transition", "runner_event")
 _DEPTH = """
 SELECT count(*) FROM runner_session
  WHERE organization_id = %s AND profile_id = %s AND state = 'pending'
@@ -158,7 +159,12 @@ class Stage:
     def settle(self) -> None:
         """After much was written: statistics as they would be in time, and no dead rows."""
         with connections["migrate"].cursor() as cursor:
-            for table in ("runner_session", "runner_ledger_head", "runner_transition"):
+            for table in (
+                "runner_session",
+                "runner_ledger_head",
+                "runner_transition",
+                "runner_event",
+            ):
                 cursor.execute(f"VACUUM ANALYZE {table}")
 
     def updates(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ answered, as runners do.
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class Connection:
 
     async def post(self, path: str, body: Any) -> int:
         """The status."""
-        self._writer.write(request(path, self._headers, body))
+        self._writer.write(request(path, self._headers, json.dumps(body).encode()))
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, length = status_and_length(head)
         await self._reader.readexactly(length)

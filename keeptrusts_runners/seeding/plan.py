@@ -39,23 +39,32 @@ class Plan:
     events: int
 
 
-def plans(rng: Random, sessions: int, events: int, now: datetime, months: int) -> Iterator[Plan]:
-    """In the order of their creation. If only one is wanted, it is one that was completed."""
-    courses = ["completed"] if sessions == 1 else list(COURSES)
-    weights = [1] if sessions == 1 else list(COURSES.values())
-    chosen = rng.choices(courses, weights, k=sessions)
+def plans(
+    rng: Random,
+    sessions: int,
+    events: int,
+    now: datetime,
+    months: int,
+    course: str | None = None,
+) -> Iterator[Plan]:
+    """In the order of their creation, all of one course or of each now and then. If only one is
+    wanted, it is one that was completed."""
+    if course or sessions == 1:
+        chosen = [course or "completed"] * sessions
+    else:
+        chosen = rng.choices(list(COURSES), list(COURSES.values()), k=sessions)
     if events and SILENT.issuperset(chosen):
         chosen[0] = "completed"
-    shares = [0.0 if course in SILENT else rng.lognormvariate(0, 1) for course in chosen]
-    begun = [_created_at(rng, course, now, months) for course in chosen]
+    shares = [0.0 if each in SILENT else rng.lognormvariate(0, 1) for each in chosen]
+    begun = [_created_at(rng, each, now, months) for each in chosen]
     whole, told, so_far = sum(shares) or 1.0, 0, 0.0
     in_order = sorted(zip(begun, chosen, shares, strict=True), key=lambda each: each[0])
-    for number, (created_at, course, share) in enumerate(in_order):
+    for number, (created_at, taken, share) in enumerate(in_order):
         so_far += share
         # Rounding what has been reached, and not each share, leaves nothing over at the end.
         here = round(events * so_far / whole) - told
         told += here
-        yield Plan(number, course, created_at, _seconds(rng, here), here)
+        yield Plan(number, taken, created_at, _seconds(rng, here), here)
 
 
 def _created_at(rng: Random, course: str, now: datetime, months: int) -> datetime:

@@ -50,6 +50,7 @@ def seed(
     events: int,
     seed: int,
     now: datetime,
+    course: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """So many sessions with so many events of runners, beside what the server records itself.
@@ -62,7 +63,7 @@ def seed(
     _age(everybody, since)
     progress, started = Progress(), time.monotonic()
     rng = Random(seed)  # noqa: S311  (invents data, guards nothing)
-    for part in _parts(plans(rng, sessions, events, now, MONTHS)):
+    for part in _parts(plans(rng, sessions, events, now, MONTHS, course)):
         with transaction.atomic(using="migrate"):
             progress.records += _write([_story(everybody, plan, seed, now) for plan in part])
         progress.sessions += len(part)
