@@ -85,8 +85,9 @@ def ingest(
     session = transitions.lock(session_id, by=by)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
     records = _validated(items, clock.now(), pointer)
+    actor, epoch = by.actor, session.lease_epoch
     for record in records:
-        record.actor, record.lease_epoch = by.actor, session.lease_epoch
+        record.actor, record.lease_epoch = actor, epoch
     fresh = _without_repeats(session, records)
     places = ledger.append({session.id: fresh})[session.id] if fresh else []
     return Ingested(session, len(fresh), len(records) - len(fresh), places)
@@ -109,9 +110,10 @@ def _validated(items: Sequence[Any], now: datetime, pointer: str) -> list[Record
 
 
 def _record(item: Any, now: datetime) -> Record:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise RefusalError(None, "not_an_object", "An event is an object.")
-    if unknown := item.keys() - _MEMBERS:
+    if not _MEMBERS.issuperset(item):
+        unknown = item.keys() - _MEMBERS
         raise RefusalError(
             _as_segment(min(unknown)), "unknown_field", "Events have no such member."
         )
@@ -120,6 +122,7 @@ def _record(item: Any, now: datetime) -> Record:
     if not isinstance(level, str) or level not in _LEVELS:
         names = ", ".join(level.value for level in Level)
         raise RefusalError("level", "invalid_choice", f"This must be one of: {names}.")
+    data, written = _data(item.get("data"))
     return Record(
         kind=kind,
         actor="",
@@ -127,11 +130,12 @@ def _record(item: Any, now: datetime) -> Record:
         level=level,
         step=_word(item, "step", 200),
         message=_message(item.get("message")),
-        data=_data(item.get("data")),
+        data=data,
         source="client",
         client_id=_word(item, "client_id", 120),
         client_seq=_client_seq(item.get("client_seq")),
         occurred_at=_occurred_at(item.get("occurred_at"), now),
+        written=written,
     )
 
 
@@ -168,15 +172,17 @@ def _message(value: Any) -> str | None:
     return value
 
 
-def _data(value: Any) -> Any:
+def _data(value: Any) -> tuple[Any, str | None]:
+    """The data, and as it is stored: it is written once, to be measured and to be kept."""
     if value is None:
-        return None
-    if not isinstance(value, Mapping):
+        return None, None
+    if not isinstance(value, dict):
         raise RefusalError("data", "not_an_object", "This must be an object.")
-    # Most events carry a few members; only what could be too large is measured.
-    if value and len(ledger.serialise(value)) > MAX_DATA_BYTES:
+    written = ledger.written(value)
+    # A character has at most four bytes: what is short enough need not be counted out.
+    if len(written) * 4 > MAX_DATA_BYTES and len(written.encode()) > MAX_DATA_BYTES:
         raise RefusalError("data", "too_large", f"At most {MAX_DATA_BYTES} bytes as JSON.")
-    return value
+    return value, written
 
 
 def _client_seq(value: Any) -> int | None:
@@ -241,7 +247,7 @@ def _content(record: Record) -> tuple[Any, ...]:
     at = ledger.microseconds(record.occurred_at) if record.occurred_at else None
     return (
         record.kind, record.level, record.step, record.message,
-        None if record.data is None else ledger.serialise(record.data), record.client_seq, at,
+        record.written, record.client_seq, at,
     )  # fmt: skip
 
 
@@ -250,6 +256,6 @@ def _of_event(event: Event) -> tuple[Any, ...]:
     data = content.get("data")
     return (
         event.kind, content.get("level"), content.get("step"), content.get("message"),
-        None if data is None else ledger.serialise(data), content.get("client_seq"),
+        None if data is None else ledger.written(data), content.get("client_seq"),
         content.get("occurred_at"),
     )  # fmt: skip

@@ -11,9 +11,10 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,8 @@ _ERRORS = frozenset({Level.ERROR, Level.CRITICAL})
 
 @dataclass(slots=True)
 class Record:
-    """What is to be recorded of one session. `content` is the body's remaining members."""
+    """What is to be recorded of one session. `written` is its data as it is stored, where that is
+    known already."""
 
     kind: str
     actor: str
@@ -49,6 +51,7 @@ class Record:
     client_id: str | None = None
     client_seq: int | None = None
     occurred_at: datetime | None = None
+    written: str | None = None
 
 
 @dataclass(slots=True)
@@ -73,20 +76,17 @@ SELECT organization_id, session_id, seq, hash, began_at, bucket_seconds, buckets
   FROM runner_ledger_head WHERE session_id = ANY(%s) ORDER BY session_id FOR UPDATE
 """
 
-# COPY is refused under row-level security; binary arrays through unnest are as fast, and half of
-# the cost of text (figures in docs/decisions.md).
 COLUMNS = (
     "organization_id", "session_id", "seq", "id", "kind", "actor", "lease_epoch", "recorded_at",
     "body", "salt", "body_digest", "hash", "level", "step", "client_id", "client_seq",
     "occurred_at",
 )  # fmt: skip
-_INSERT = f"""
-INSERT INTO runner_event ({", ".join(COLUMNS)})
-SELECT * FROM unnest(
-       %b::uuid[], %b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::text[], %b::bigint[],
-       %b::timestamptz[], %b::bytea[], %b::bytea[], %b::bytea[], %b::bytea[], %b::text[],
-       %b::text[], %b::text[], %b::bigint[], %b::timestamptz[])
-"""
+_TYPES = (
+    "uuid", "uuid", "bigint", "uuid", "text", "text", "bigint", "timestamptz", "bytea", "bytea",
+    "bytea", "bytea", "text", "text", "text", "bigint", "timestamptz",
+)  # fmt: skip
+# Never the same in two rows.
+_OWN = frozenset({"seq", "id", "body", "salt", "body_digest", "hash"})
 _ADVANCE = """
 UPDATE runner_ledger_head h
    SET seq = v.seq, hash = v.hash, events = h.events + v.events,
@@ -130,8 +130,8 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
         rows += added
         places[session_id] = [Recorded(row[2], row[7]) for row in added]
         advances.append(_advance(head, of_session, added[-1]))
-    _execute(_INSERT, rows)
-    _execute(_ADVANCE, advances)
+    _insert(rows)
+    _execute(_ADVANCE, [list(column) for column in zip(*advances, strict=True)])
     _audit(records, heads, rows)
     # A transaction is one organization's.
     organization_id = next(iter(heads.values())).organization_id
@@ -179,58 +179,63 @@ def _advance(head: Head, records: Sequence[Record], last: tuple[Any, ...]) -> tu
     )  # fmt: skip
 
 
-class Mint:
-    """Where the ids and the salts of records come from."""
-
-    def event_id(self, at: datetime) -> UUID:
-        return ids.new()
-
-    def salt(self) -> bytes:
-        return os.urandom(chain.SALT_BYTES)
-
-
-_MINT = Mint()
+_RANDOM_BYTES = 10 + chain.SALT_BYTES
 
 
 def chained(
-    head: Head, records: Iterable[Record], instants: Iterable[datetime], mint: Mint = _MINT
+    head: Head,
+    records: Sequence[Record],
+    instants: Iterable[datetime],
+    randomness: Callable[[int], bytes] = os.urandom,
 ) -> list[tuple[Any, ...]]:
     """The rows of one session's records behind its head, each recorded at its instant, in the
-    columns of COLUMNS."""
+    columns of COLUMNS. `randomness` makes the ids and the salts."""
     organization, session = head.organization_id, head.session_id
+    random = randomness(_RANDOM_BYTES * len(records))
     bodies, headers = [], []
-    for record, at in zip(records, instants, strict=False):
-        event_id, salt = mint.event_id(at), mint.salt()
-        body = _body(event_id, record)
+    for start, record, at in zip(
+        itertools.count(0, _RANDOM_BYTES), records, instants, strict=False
+    ):
+        at_us = microseconds(at)
+        event_id = ids.at(at_us // 1000, random[start : start + 10])
+        salt = random[start + 10 : start + _RANDOM_BYTES]
+        body = body_of(event_id, record)
         digest = chain.body_digest(salt, body)
-        headers.append((microseconds(at), record.kind, record.actor, record.lease_epoch, digest))
-        bodies.append((record, at, event_id, body, salt))
+        headers.append((at_us, record.kind, record.actor, record.lease_epoch, digest))
+        bodies.append((record, at, event_id, body, salt, digest))
     hashes = chain.extend(organization.bytes, session.bytes, head.seq, bytes(head.hash), headers)
     return [
         (
             organization, session, seq, event_id, record.kind, record.actor, record.lease_epoch, at,
-            body, salt, header[4], hash_, str(record.level), record.step, record.client_id,
+            body, salt, digest, hash_, str(record.level), record.step, record.client_id,
             record.client_seq, record.occurred_at,
         )
-        for seq, (record, at, event_id, body, salt), header, hash_ in zip(
-            itertools.count(head.seq + 1), bodies, headers, hashes, strict=False
+        for seq, (record, at, event_id, body, salt, digest), hash_ in zip(
+            itertools.count(head.seq + 1), bodies, hashes, strict=False
         )
     ]  # fmt: skip
 
 
-def _body(event_id: UUID, record: Record) -> bytes:
-    content = {
-        "id": ids.encode("evt", event_id),
-        "level": str(record.level),
-        "step": record.step,
-        "message": record.message,
-        "data": record.data,
-        "source": record.source,
-        "occurred_at": microseconds(record.occurred_at) if record.occurred_at else None,
-        "client_id": record.client_id,
-        "client_seq": record.client_seq,
-    }
-    return serialise({name: value for name, value in content.items() if value is not None})
+def body_of(event_id: UUID, record: Record) -> bytes:
+    """The stored bytes: what `serialise` would make of the members that are there. Spelt out in
+    their order, since a general writer takes three times as long."""
+    members = []
+    if record.client_id is not None:
+        members.append(f'"client_id":{_quoted(record.client_id)}')
+    if record.client_seq is not None:
+        members.append(f'"client_seq":{record.client_seq:d}')
+    if record.data is not None:
+        text = record.written or written(record.data)
+        members.append(f'"data":{text}')
+    members.append(f'"id":"{ids.encode("evt", event_id)}","level":"{record.level!s}"')
+    if record.message is not None:
+        members.append(f'"message":{_quoted(record.message)}')
+    if record.occurred_at is not None:
+        members.append(f'"occurred_at":{microseconds(record.occurred_at)}')
+    members.append(f'"source":"{record.source}"')
+    if record.step is not None:
+        members.append(f'"step":{_quoted(record.step)}')
+    return f"{{{','.join(members)}}}".encode()
 
 
 # json.dumps makes an encoder for each call that is not by its defaults.
@@ -239,9 +244,18 @@ _ENCODER = json.JSONEncoder(
 )
 
 
+# JSON's spelling of a string, without an encoder around it.
+_quoted = json.encoder.encode_basestring
+
+
+def written(content: Any) -> str:
+    """Compact JSON with sorted keys: the text of what is stored."""
+    return _ENCODER.encode(content)
+
+
 def serialise(content: Any) -> bytes:
-    """Compact JSON with sorted keys: the stored bytes."""
-    return _ENCODER.encode(content).encode()
+    """The same as bytes."""
+    return written(content).encode()
 
 
 def microseconds(instant: datetime) -> int:
@@ -250,10 +264,35 @@ def microseconds(instant: datetime) -> int:
     return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _execute(statement: str, rows: list[tuple[Any, ...]]) -> None:
-    """Run a statement whose parameters are binary arrays, one for each column of the rows."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
+# COPY is refused under row-level security; binary arrays through unnest are as fast, and half of
+# the cost of text (figures in docs/decisions.md). Each element costs the client as much as hashing
+# a record, so that a value which all rows share travels once.
+@cache
+def insertion(shared: frozenset[str]) -> str:
+    """The statement whose rows agree in these columns. Its parameters are the values of those,
+    then arrays of the others."""
+    types = dict(zip(COLUMNS, _TYPES, strict=True))
+    selected = [f"%b::{types[name]}" if name in shared else f"v.{name}" for name in COLUMNS]
+    arrays = [name for name in COLUMNS if name not in shared]
+    source = ", ".join(f"%b::{types[name]}[]" for name in arrays)
+    return f"INSERT INTO runner_event ({', '.join(COLUMNS)}) SELECT {', '.join(selected)}" + (
+        f" FROM unnest({source}) AS v ({', '.join(arrays)})" if arrays else ""
+    )
+
+
+def _insert(rows: list[tuple[Any, ...]]) -> None:
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    shared = {
+        name: values[0] for name, values in columns.items()
+        if len(rows) == 1 or (name not in _OWN and values.count(values[0]) == len(rows))
+    }  # fmt: skip
+    arrays = [list(values) for name, values in columns.items() if name not in shared]
+    _execute(insertion(frozenset(shared)), [*shared.values(), *arrays])
+
+
+def _execute(statement: str, parameters: Sequence[Any]) -> None:
+    """Run a statement whose parameters are binary."""
     connection.ensure_connection()
     # Django's own cursor merges parameters on the client, which has no binary form.
     with psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, columns)
+        cursor.execute(statement, parameters)

@@ -33,7 +33,7 @@ def _checkpoint(story: Story) -> Told:
     session = story.session
     data = {"done": story.said // 2}
     made = Checkpoint(
-        id=story.mint.event_id(story.at),
+        id=story.id_at(story.at),
         organization_id=session.organization_id,
         session_id=session.id,
         number=session.checkpoints_recorded + 1,
@@ -58,7 +58,7 @@ def _checkpoint(story: Story) -> Told:
 def _artifact(story: Story) -> Told:
     content, session = story.rng.choice(story.cast.contents), story.session
     made = Artifact(
-        id=story.mint.event_id(story.at),
+        id=story.id_at(story.at),
         organization_id=session.organization_id,
         session=session,
         name=content.name,
@@ -93,7 +93,7 @@ def requested(story: Story) -> Told:
     }
     rule = policy.rule_for(session.grant_policy, operation)
     grant = PermissionGrant(
-        id=story.mint.event_id(story.at),
+        id=story.id_at(story.at),
         organization_id=session.organization_id,
         session=session,
         **fields,
@@ -118,7 +118,7 @@ def _decided(story: Story, grant: PermissionGrant, approver: Principal) -> Told:
     comment = "As agreed." if word == "approve" else "Not before the review."
     assert approver.id is not None
     decision = Decision(
-        id=story.mint.event_id(story.at),
+        id=story.id_at(story.at),
         organization_id=grant.organization_id,
         grant=grant,
         by_id=approver.id,

@@ -122,7 +122,7 @@ def _rows(story: Story, heads: list[LedgerHead]) -> Iterator[tuple[Any, ...]]:
     told = story.tell()
     while part := list(itertools.islice(told, _CHAINED_AT_ONCE)):
         rows = ledger.chained(
-            head, (record for record, _ in part), (at for _, at in part), story.mint
+            head, [record for record, _ in part], [at for _, at in part], story.rng.randbytes
         )
         for record, at in part:
             head.histogram.add(at, {str(record.level): 1})

@@ -14,10 +14,9 @@ from typing import Any
 from uuid import UUID
 
 from grants import ledger, receivers
-from grants.ledger import Mint, Record
+from grants.ledger import Record
 from grants.models import Artifact, Decision, PermissionGrant
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.evidence import chain
 from keeptrusts_runners.identity import principal
 from keeptrusts_runners.identity.principal import Principal, PrincipalKind
 from keeptrusts_runners.seeding import besides, work
@@ -33,19 +32,6 @@ Told = Iterator[tuple[Record, datetime]]
 OPEN_LEASE = timedelta(days=7)
 _RUN = timedelta(days=30)
 _DAY = 86400
-
-
-class SeededMint(Mint):
-    """Ids and salts that the seed decides, so that a run can be repeated."""
-
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
-
-    def event_id(self, at: datetime) -> UUID:
-        return ids.at(ledger.microseconds(at) // 1000, self._rng.randbytes(10))
-
-    def salt(self) -> bytes:
-        return self._rng.randbytes(chain.SALT_BYTES)
 
 
 @dataclass
@@ -64,7 +50,6 @@ class Story:
     decisions: list[Decision] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.mint = SeededMint(self.rng)
         self.at, self.seq = self.plan.created_at, 0
         self._left, self._numbered = self.plan.events, self.rng.random() < 0.6
         self.session = self._pending()
@@ -75,6 +60,10 @@ class Story:
             self.seq += 1
             yield record, at
 
+    def id_at(self, at: datetime) -> UUID:
+        """An id of that instant, which the seed decides."""
+        return ids.at(ledger.microseconds(at) // 1000, self.rng.randbytes(10))
+
     # --- the rows of the session -------------------------------------------------------------
 
     def _pending(self) -> RunnerSession:
@@ -82,7 +71,7 @@ class Story:
         at, task = self.plan.created_at, self.rng.choice(work.TASKS)
         team = self.rng.choice(work.TEAMS)
         session = RunnerSession(
-            id=self.mint.event_id(at),
+            id=self.id_at(at),
             organization_id=self.cast.organization_id,
             profile=place.profile,
             harness=self.rng.choice(place.harnesses),
@@ -135,7 +124,7 @@ class Story:
         change = Change(session, verb, source, target, by, at, reason, data or {}, kind, also)
         if kind is None:
             row = transitions.row_of(change, Recorded(self.seq + 1, at))
-            row.id = self.mint.event_id(at)
+            row.id = self.id_at(at)
             self.transitions.append(row)
         yield receivers.record_of(change), at
         for name, more in also:

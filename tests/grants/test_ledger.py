@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connections, transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grants import ledger
-from grants.models import Event
+from grants.ledger import Record
+from grants.models import Event, Level
+from keeptrusts_runners import ids
 from profiles.models import HarnessRevision
 from sessions import transitions
 from sessions.models import RunnerSession, Transition
@@ -69,6 +74,51 @@ def test_what_is_stored_is_compact_json_with_sorted_keys(org: Org) -> None:
     stored = bytes(records.last(org, session, "metric").body or b"")
     assert b'"data":{"a":{"c":null,"d":"\xc3\xbc"},"b":1}' in stored
     assert stored.startswith(b'{"data":')
+
+
+_TEXT = st.none() | st.text(max_size=20)
+
+
+@given(
+    data=st.none() | st.dictionaries(st.text(max_size=4), st.none() | st.text() | st.integers()),
+    step=_TEXT,
+    message=_TEXT,
+    client_id=_TEXT,
+    client_seq=st.none() | st.integers(1, 2**53 - 1),
+    occurred_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+    level=st.sampled_from(Level),
+)
+def test_a_body_is_spelt_as_the_general_writer_spells_it(**given: Any) -> None:
+    event_id = ids.new()
+    content = {name: value for name, value in given.items() if value is not None}
+    content |= {"id": ids.encode("evt", event_id), "source": "client", "level": str(given["level"])}
+    if given["occurred_at"] is not None:
+        content["occurred_at"] = ledger.microseconds(given["occurred_at"])
+    record = Record("log", "system", 1, source="client", **given)
+    assert ledger.written(content) == ledger.body_of(event_id, record).decode("utf-8")
+    if given["data"] is not None:
+        record.written = ledger.written(given["data"])
+    assert ledger.written(content) == ledger.body_of(event_id, record).decode("utf-8")
+
+
+@pytest.mark.parametrize("alike", [1, 2, 3], ids=["one row", "two alike", "none alike"])
+def test_what_all_rows_share_travels_once_and_is_in_each_of_them(org: Org, alike: int) -> None:
+    session = factories.running(org)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    rows = [
+        Record(f"x.k{number * (alike > 2)}", "system", 1, step=f"s{number * (alike > 2)}",
+               client_id=f"c{number}" if alike > 2 else None, client_seq=number + 1,
+               occurred_at=at + timedelta(seconds=number * (alike > 2)))
+        for number in range(alike)
+    ]  # fmt: skip
+    with org.scope():
+        ledger.append({session.id: rows})
+    records.assert_sound(org, session)
+    stored = records.events(org, session)[-alike:]
+    for record, event in zip(rows, stored, strict=True):
+        for name in ("kind", "actor", "lease_epoch", "step", "client_id", "client_seq",
+                     "occurred_at"):  # fmt: skip
+            assert getattr(event, name) == getattr(record, name), name
 
 
 # --- append-only -----------------------------------------------------------------------------
@@ -189,7 +239,7 @@ def test_a_ledger_that_fails_takes_the_change_with_it(
 ) -> None:
     session = factories.pending(org)
     before = records.stored(org, session)
-    monkeypatch.setattr(ledger, "_INSERT", "INSERT INTO runner_event SELECT 1, %b")
+    monkeypatch.setattr(ledger, "insertion", lambda shared: "INSERT INTO runner_event SELECT 1, %b")
     assert attempt_to_claim(org, session).status_code == 500
     monkeypatch.undo()
     assert records.stored(org, session) == before
@@ -221,7 +271,7 @@ def test_a_record_without_its_transition_is_not_kept_either(
     def failing(*_: Any) -> Transition:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(transitions, "_transition", failing)
+    monkeypatch.setattr(transitions, "row_of", failing)
     with pytest.raises(RuntimeError, match="a defect"):
         roads.cancel(org, session)
     monkeypatch.undo()
