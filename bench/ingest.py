@@ -1,7 +1,7 @@
 """Events through the API, one and in batches, beside the same rows put plainly into a table.
 
-The plain table has the columns of an event and one index, and nothing else: no chain, no lock, no
-organization, no account. It is what storing the rows alone would cost.
+The plain table has what a client says of an event, the indexes of the ledger, and nothing else: no
+chain, no lock, no organization, no account. It is what storing the rows alone would cost.
 """
 
 from __future__ import annotations
@@ -28,10 +28,17 @@ BATCHES = (1, 100, 500)
 PLAIN = 500
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS bench_event (
-  session_id uuid NOT NULL, seq bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL,
-  level text NOT NULL, step text, message text, data jsonb, client_seq bigint,
+CREATE TABLE bench_event (
+  session_id uuid NOT NULL, seq bigint GENERATED ALWAYS AS IDENTITY, id uuid NOT NULL DEFAULT
+  kt_uuid7(), kind text NOT NULL, level text NOT NULL, step text, message text, data jsonb,
+  client_seq bigint, client_id text, lease_epoch bigint NOT NULL DEFAULT 1,
   recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (session_id, seq));
+CREATE UNIQUE INDEX ON bench_event (session_id, id);
+CREATE UNIQUE INDEX ON bench_event (session_id, client_id) WHERE client_id IS NOT NULL;
+CREATE INDEX ON bench_event (session_id, kind, seq);
+CREATE INDEX ON bench_event (session_id, lease_epoch, client_seq) WHERE client_seq IS NOT NULL;
+CREATE INDEX ON bench_event (session_id, level, seq)
+  WHERE level IN ('warning', 'error', 'critical');
 GRANT SELECT, INSERT ON bench_event TO keeptrusts_app;
 """
 _BY_JSON = """

@@ -120,43 +120,47 @@ def append(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[Recorded
 
     Answers where each stands. Nothing is kept of any if the transaction fails.
     """
+    return {
+        session_id: [Recorded(row[2], row[7]) for row in rows]
+        for session_id, rows in store(records).items()
+    }
+
+
+def store(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[tuple[Any, ...]]]:
+    """The same, answering the rows as they are stored, in the columns of COLUMNS."""
     heads = lock_heads(list(records))
-    rows: list[tuple[Any, ...]] = []
+    rows: dict[UUID, list[tuple[Any, ...]]] = {}
     advances: list[tuple[Any, ...]] = []
-    places: dict[UUID, list[Recorded]] = {}
     for session_id, of_session in records.items():
         head = heads[session_id]
-        added = chained(head, of_session, itertools.repeat(head.now))
-        rows += added
-        places[session_id] = [Recorded(row[2], row[7]) for row in added]
-        advances.append(_advance(head, of_session, added[-1]))
-    _insert(rows)
+        rows[session_id] = chained(head, of_session, itertools.repeat(head.now))
+        advances.append(_advance(head, of_session, rows[session_id][-1]))
+    _insert(list(itertools.chain.from_iterable(rows.values())))
     _execute(_ADVANCE, [list(column) for column in zip(*advances, strict=True)])
     _audit(records, heads, rows)
     # A transaction is one organization's.
     organization_id = next(iter(heads.values())).organization_id
-    grown = {session_id: recorded[-1].seq for session_id, recorded in places.items()}
+    grown = {session_id: of_session[-1][2] for session_id, of_session in rows.items()}
     wakeups.announce_growth(organization_id, grown)
-    return places
+    return rows
 
 
 def _audit(
     records: Mapping[UUID, Sequence[Record]],
     heads: Mapping[UUID, Head],
-    rows: Sequence[tuple[Any, ...]],
+    rows: Mapping[UUID, Sequence[tuple[Any, ...]]],
 ) -> None:
     """What the server records of a session is a mutation, and on the organization's audit log by
     the hashes before and after it. What executing code says is on the chain alone."""
     entries: dict[UUID, list[audit.Entry]] = {}
-    hashes = {session_id: bytes(head.hash) for session_id, head in heads.items()}
-    of_rows = (record for of_session in records.values() for record in of_session)
-    for record, row in zip(of_rows, rows, strict=True):
-        organization_id, session_id, seq, after = row[0], row[1], row[2], row[11]
-        before, hashes[session_id] = hashes[session_id], after
-        if record.source == "server":
-            entries.setdefault(organization_id, []).append(
-                _entry(record, session_id, seq, before, after)
-            )
+    for session_id, of_session in records.items():
+        before = bytes(heads[session_id].hash)
+        for record, row in zip(of_session, rows[session_id], strict=True):
+            organization_id, seq, after = row[0], row[2], row[11]
+            if record.source == "server":
+                entry = _entry(record, session_id, seq, before, after)
+                entries.setdefault(organization_id, []).append(entry)
+            before = after
     for organization_id, of_organization in entries.items():
         audit.record(organization_id, of_organization)
 

@@ -221,11 +221,10 @@ class EventViewSet(ApiViewSet):
             )
         except Invalid as error:
             raise Invalid(errors=[_without_index(each) for each in error.errors]) from None
-        known = Event.objects.filter(session_id=session_id)
-        if ingested.places:
-            event = known.get(seq=ingested.places[0].seq)
+        if ingested.rows:
+            event = ingested.first()
         else:
-            event = known.get(client_id=item["client_id"])
+            event = Event.objects.get(session_id=session_id, client_id=item["client_id"])
         answer = EventOut.render(event)
         answer["desired_state"] = str(ingested.session.desired_state)
         return self.answer(answer, 201)
