@@ -146,25 +146,20 @@ def events(request: Page, session_id: UUID) -> HttpResponse:
 
 def _window(request: Page, session: RunnerSession, levels: Any) -> tuple[Window, str]:
     """The window that is asked for, and what asked for it."""
-    found = queries.events(session)
-    if levels:
-        found = found.filter(level__in=levels)
     for place in _PLACES:
         if place not in request.GET:
             continue
         text = request.GET[place]
         if not _SEQ.fullmatch(text):
             raise invalid(place, "must be the number of an event.")
-        if place == "at":
-            return windows.around(session, int(text), levels), place
-        read = windows.after if place == "after" else windows.before
-        return read(found, int(text)), place
+        read = {"after": windows.after, "before": windows.before, "at": windows.around}[place]
+        return read(session, int(text), levels), place
     if "tail" in request.GET or not session.is_final:
         # Half a window, so that as many rows again may come before it is full.
-        return windows.before(found, limit=windows.ROWS // 2), "tail"
+        return windows.before(session, levels=levels, limit=windows.ROWS // 2), "tail"
     if session.ledger_head.errors and not levels and (seq := windows.first_error(session)):
         return windows.around(session, seq), "at"
-    return windows.after(found, 0), "after"
+    return windows.after(session, 0, levels), "after"
 
 
 def _refresh(session: RunnerSession, window: Window, level: str, place: str) -> str:

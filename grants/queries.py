@@ -11,8 +11,10 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Min, QuerySet
 
+from grants import reading
 from grants.completeness import completeness as completeness
 from grants.models import Artifact, Event, LedgerHead, Level, PermissionGrant
+from grants.reading import END, Span
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
 from keeptrusts_runners.errors import NotFound
@@ -164,4 +166,5 @@ def last_events(session: RunnerSession, limit: int) -> list[Event]:
 
 def last_errors(session: RunnerSession, limit: int) -> list[Event]:
     """In order. Served by runner_event_level."""
-    return list(events(session).filter(level__in=ERRORS).order_by("-seq")[:limit])[::-1]
+    span = Span(0, END, backwards=True)
+    return reading.by_index(events(session), span, limit, ERRORS).rows[::-1]

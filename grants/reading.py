@@ -23,6 +23,8 @@ from sessions.models import RunnerSession
 LOOKED_AT = 10_000
 LOOKED_AT_BYTES = 8 * 1024 * 1024
 _STEP = 250
+# Behind every record.
+END = 2**63 - 1
 FACET_RECORDS = 20_000
 FACET_WORDS = 100
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Min, Q, QuerySet
-
-from grants import queries
+from grants import queries, reading
 from grants.models import Event
 from grants.queries import ERRORS
+from grants.reading import END, Span
 from sessions.models import RunnerSession
 
 ROWS = 200
@@ -32,30 +31,36 @@ class Window:
         return self.rows[-1].seq if self.rows else 0
 
 
-def after(found: QuerySet[Event], seq: int) -> Window:
-    """The first events behind `seq`. The cost does not depend on how far that is."""
-    rows = list(found.filter(seq__gt=seq).order_by("seq")[: ROWS + 1])
-    return Window(rows[:ROWS], older=seq > 0, newer=len(rows) > ROWS)
+def after(session: RunnerSession, seq: int, levels: Sequence[str] = ()) -> Window:
+    """The first events behind `seq`, of these levels (from warning up) where some are named. The
+    cost does not depend on how far that is."""
+    found = reading.by_index(queries.events(session), Span(seq, END), ROWS, levels)
+    return Window(found.rows, older=seq > 0, newer=not found.left.is_empty)
 
 
-def before(found: QuerySet[Event], seq: int | None = None, limit: int | None = None) -> Window:
+def before(
+    session: RunnerSession,
+    seq: int | None = None,
+    levels: Sequence[str] = (),
+    limit: int | None = None,
+) -> Window:
     """The last events before `seq`, or the very last."""
-    limit = limit or ROWS
-    reached = found if seq is None else found.filter(seq__lt=seq)
-    rows = list(reached.order_by("-seq")[: limit + 1])
-    return Window(rows[:limit][::-1], older=len(rows) > limit, newer=seq is not None)
+    span = Span(0, END if seq is None else seq, backwards=True)
+    found = reading.by_index(queries.events(session), span, limit or ROWS, levels)
+    return Window(found.rows[::-1], older=not found.left.is_empty, newer=seq is not None)
 
 
-def around(session: RunnerSession, seq: int, levels: Iterable[str] = ()) -> Window:
+def around(session: RunnerSession, seq: int, levels: Sequence[str] = ()) -> Window:
     """The window in whose middle `seq` stands, which is there whatever its level."""
-    found = queries.events(session)
-    if levels := list(levels):
-        found = found.filter(Q(level__in=levels) | Q(seq=seq))
-    return after(found, max(0, seq - ROWS // 2))
+    window = after(session, max(0, seq - ROWS // 2), levels)
+    itself = queries.events(session).filter(seq=seq).first() if levels else None
+    if itself is None or any(row.seq == seq for row in window.rows):
+        return window
+    rows = sorted([*window.rows, itself], key=lambda row: row.seq)
+    return Window(rows[:ROWS], window.older, window.newer or len(rows) > ROWS)
 
 
 def first_error(session: RunnerSession) -> int | None:
     """The number of the first error event. Served by runner_event_level."""
-    found = queries.events(session).filter(level__in=ERRORS).aggregate(seq=Min("seq"))
-    seq: int | None = found["seq"]
-    return seq
+    found = reading.by_index(queries.events(session), Span(0, END), 1, ERRORS)
+    return found.rows[0].seq if found.rows else None

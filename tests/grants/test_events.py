@@ -100,6 +100,29 @@ REFUSED: list[tuple[Any, str]] = [
     ({"kind": "state.completed"}, "/kind"),
     ({"kind": "grant.used"}, "/kind"),
     ({"kind": "note"}, "/kind"),
+    *(
+        ({"kind": kind}, "/kind")
+        for kind in (
+            "lease.granted",
+            "artifact.stored",
+            "checkpoint.recorded",
+            "evidence.redacted",
+            "hold.placed",
+            "cancel.delivered",
+            "x.",
+            "x.a.b.c.d.e",
+            "log ",
+            "LOG",
+            "log\n",
+            "",
+        )
+    ),
+    ({"kind": "log", "occurred_at": "9999-12-31T23:59:59Z"}, "/occurred_at"),
+    ({"kind": "log", "occurred_at": 1767322984}, "/occurred_at"),
+    ({"kind": "log", "client_seq": -1}, "/client_seq"),
+    ({"kind": "log", "client_seq": 2**53}, "/client_seq"),
+    ({"kind": "log", "data": {"x": "ü" * (ingest.MAX_DATA_BYTES // 2)}}, "/data"),
+    ({"kind": "log", "redacted": True}, "/redacted"),
     ({"kind": "x"}, "/kind"),
     ({"kind": "x.Loud"}, "/kind"),
     ({"kind": "log", "level": "loud"}, "/level"),
@@ -155,6 +178,30 @@ def test_what_has_not_happened_yet_is_refused_beyond_a_clocks_error(org: Org) ->
     assert post(org, session, at(4)).status_code == 201
     refused = post(org, session, at(6))
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "in_the_future")
+
+
+def test_the_last_of_five_hundred_is_named_and_nothing_of_the_batch_is_kept(org: Org) -> None:
+    session = factories.running(org)
+    before = records.stored(org, session)
+    batch = {"events": [{"kind": "log"}] * 499 + [{"kind": "log", "level": "loud"}]}
+    answer = post(org, session, batch)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/events/499/level"]
+    assert records.stored(org, session) == before
+
+
+def test_five_mebibytes_are_taken_and_a_byte_more_is_not(org: Org) -> None:
+    session = factories.running(org)
+    token, address = session_api(org, session), path(session, "events")
+    events = [{"kind": "log", "message": "x" * 16_000} for _ in range(320)]
+    body = json.dumps({"events": events}).encode()
+    full = body + b" " * (ingest.MAX_BYTES - len(body))
+    refused = token.request("POST", address, raw=full + b" ")
+    assert (refused.status_code, refused.json()["code"]) == (413, "payload_too_large")
+    assert token.request("POST", address, raw=full).json()["accepted"] == 320
+    deep = b'{"events": [{"kind": "log", "data": ' + b'{"a":' * 40 + b"1" + b"}" * 42
+    assert token.request("POST", address, raw=deep[:-2] + b"}]}").status_code == 400
+    records.assert_sound(org, session)
 
 
 # --- repeats ---------------------------------------------------------------------------------
