@@ -21,7 +21,7 @@ BATCH = 100
 READS = {
     "a window": "events?limit=200&after_seq={deep}",
     "the last window": "events?limit=200&before_seq=9007199254740991",
-    "errors from a number on": "events?level=error,critical&after_seq={deep}",
+    "errors from a number on": "events?level=error,critical&limit=5&after_seq={deep}",
     "a search that finds nothing": "events?q=nowhere&after_seq={deep}",
     "facets": "events/facets",
     "the histogram": "events/histogram",
@@ -70,6 +70,7 @@ def _session(stage: Stage, name: str, number: int) -> tuple[str, str, str, int]:
     """A running session with so many events: its address, who reads it, its own token, and the
     number of a record far inside."""
     from bench.stage import Organization
+    from grants.reading import LOOKED_AT
     from keeptrusts_runners import clock
     from keeptrusts_runners.identity.tenancy import organization_scope
     from keeptrusts_runners.seeding import seeder
@@ -83,8 +84,8 @@ def _session(stage: Stage, name: str, number: int) -> tuple[str, str, str, int]:
     with organization_scope(organization.id):
         session = RunnerSession.objects.get(organization_id=organization.id)
     address = f"{SESSIONS}/{ids.encode('sess', session.id)}"
-    # The last slice of the short ledger, and as far from the end of the long one.
-    deep = max(0, number - 250) // 2
+    # As much is behind it as one request looks at, so that both do the same.
+    deep = max(0, (number - LOOKED_AT) // 2)
     return address, organization.dispatcher.token, _token(session), deep
 
 

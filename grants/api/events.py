@@ -17,6 +17,7 @@ from grants.filters import EventFilters, SpanFilters
 from grants.models import Event
 from grants.reading import Span
 from grants.serializers import EventIn, EventOut, FacetsOut, HistogramOut, IngestedOut
+from keeptrusts_runners import ids
 from keeptrusts_runners.api import body, pagination, strict_json
 from keeptrusts_runners.api.answers import JSON
 from keeptrusts_runners.api.examples import Example
@@ -37,6 +38,7 @@ from keeptrusts_runners.errors import (
     NotLeaseHolder,
     field_error,
 )
+from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 
@@ -110,9 +112,16 @@ class EventViewSet(ApiViewSet):
         span = filters.span(request.GET, queries.head(session).seq)
         if self.media_type != JSON:
             _refuse(request, "limit", "cursor", "q")
-            whole = Span(span.after, span.before)
-            return exports.export(session_id, found, whole, self.organization_id, self.media_type)
+            return self._export(session_id, found, Span(span.after, span.before))
         return self._page(request, found, span)
+
+    def _export(self, session_id: UUID, found: QuerySet[Event], span: Span) -> HttpResponseBase:
+        """On record like every export, in the request's transaction, before a line is read."""
+        detail = {**_searched(span), "media_type": self.media_type}
+        exported, by = ids.encode("sess", session_id), self.principal.actor
+        entry = audit.Entry("events.exported", exported, by, detail=detail)
+        audit.record(self.organization_id, [entry])
+        return exports.export(session_id, found, span, self.organization_id, self.media_type)
 
     def _page(self, request: Request, found: QuerySet[Event], span: Span) -> HttpResponse:
         order = ("-seq",) if span.backwards else ("seq",)

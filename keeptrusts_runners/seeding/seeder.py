@@ -17,7 +17,9 @@ from grants import ledger
 from grants.histogram import Histogram
 from grants.ledger import Head
 from grants.models import LedgerHead
-from keeptrusts_runners.evidence import chain
+from keeptrusts_runners import ids
+from keeptrusts_runners.evidence import audit, chain
+from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.seeding import cast, copying
 from keeptrusts_runners.seeding.cast import Cast
 from keeptrusts_runners.seeding.plan import Plan, plans
@@ -71,7 +73,19 @@ def seed(
         progress.seconds = time.monotonic() - started
         report(progress)
     copying.analyze()
+    _on_record(organization_id, progress, seed)
     return progress
+
+
+def _on_record(organization_id: UUID, progress: Progress, seed: int) -> None:
+    """One entry for all of it: the audit log is of what was done here, and nobody did what the
+    sessions tell."""
+    detail = {"sessions": progress.sessions, "events": progress.events, "seed": seed}
+    target = ids.encode("org", organization_id)
+    with organization_scope(organization_id):
+        audit.record(
+            organization_id, [audit.Entry("sessions.seeded", target, audit.SYSTEM, detail=detail)]
+        )
 
 
 def _age(everybody: Cast, since: datetime) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,6 @@ from grants import reading
 from grants.api import exports
 from grants.models import Event
 from grants.reading import Span
-from keeptrusts_runners import ids
 from sessions.models import RunnerSession
 from tests import factories
 from tests.factories import path, session_api
@@ -260,40 +258,34 @@ def test_what_only_the_store_says_is_not_found(org: Org, session: RunnerSession)
 
 # --- redacted --------------------------------------------------------------------------------
 
-_REDACTED = """
-INSERT INTO runner_event (organization_id, session_id, seq, id, kind, actor, lease_epoch,
-                          recorded_at, body_digest, hash)
-SELECT organization_id, session_id, seq + 1, %s, 'log', 'system', 1, clock_timestamp(), hash, hash
-  FROM runner_ledger_head WHERE session_id = %s
-"""
-
 
 def redacted(org: Org) -> RunnerSession:
-    """A session whose last record has lost its content, as redaction leaves it."""
+    """A session one of whose records has lost its content."""
     session = factories.running(org)
-    with connections["migrate"].cursor() as cursor:
-        cursor.execute(_REDACTED, [ids.new(), session.id])
-        cursor.execute(
-            "UPDATE runner_ledger_head SET seq = seq + 1, events = events + 1"
-            " WHERE session_id = %s", [session.id],
-        )  # fmt: skip
+    said = {"kind": "log", "step": "secret", "message": "secret", "data": {"secret": "secret"}}
+    event = session_api(org, session).post(path(session, "events"), said).json()
+    address = path(session, "events", event["id"], "redact")
+    answer = org.auditor.api.post(address, {"reason": "a password was in it"})
+    assert answer.status_code == 200, answer.content
     return session
 
 
 def test_a_redacted_record_is_shown_as_redacted_everywhere(org: Org) -> None:
     session = redacted(org)
-    last = pages(org, session, "limit=200")[-1]["items"][-1]
-    assert last["redacted"]
-    assert [last[name] for name in ("level", "message", "data", "step", "source")] == [None] * 5
-    assert not pages(org, session, "limit=200")[-1]["items"][0]["redacted"]
-    assert last["seq"] not in seqs(pages(org, session, "q=e&after_seq=1"))
+    *_, gone, tombstone = pages(org, session, "limit=200")[-1]["items"]
+    assert (gone["redacted"], tombstone["redacted"]) == (True, False)
+    assert [gone[name] for name in ("level", "message", "data", "step", "source")] == [None] * 5
+    assert seqs(pages(org, session, "q=secret")) == []
+    facets = org.viewer.api.get(path(session, "events/facets")).json()
+    assert "secret" not in [row["value"] for row in facets["steps"]]
     for accept, shown in (
         ("application/x-ndjson", b'"redacted":true'),
         ("text/plain", b" redacted"),
     ):
-        lines = exported(org, session, accept).splitlines()
-        assert shown in lines[-1]
-        assert shown not in lines[0]
+        first, *_, line, _ = exported(org, session, accept).splitlines()
+        assert shown in line
+        assert shown not in first
+        assert b"secret" not in line
 
 
 # --- facets ----------------------------------------------------------------------------------
@@ -354,6 +346,14 @@ def test_an_export_is_narrowed_like_a_list_and_always_in_order(
         if e.level in ("error", "critical") and 40 < e.seq < 100
     ]  # fmt: skip
     assert [json.loads(line)["seq"] for line in lines] == expected
+
+
+def test_an_export_is_on_the_audit_log_with_what_it_holds(org: Org, session: RunnerSession) -> None:
+    exported(org, session, "text/plain", "?after_seq=3&before_seq=9")
+    listed = org.auditor.api.get("/runners/audit?limit=200").json()["items"]
+    (entry, *_) = [each for each in listed if each["verb"] == "events.exported"]
+    assert (entry["object"], entry["actor"]) == (str(session), org.viewer.principal.actor)
+    assert entry["detail"] == {"searched_from": 4, "searched_to": 8, "media_type": "text/plain"}
 
 
 @pytest.mark.proves("events.export")
