@@ -8,6 +8,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.answers import JSON
 from keeptrusts_runners.api.filters import invalid
 from keeptrusts_runners.api.pagination import list_answer, page
@@ -46,6 +47,7 @@ class LogViewSet(ApiViewSet):
     non_atomic_actions: ClassVar = frozenset({"leaves"})
     parameters: ClassVar = {"consistency": {"from": _SIZE, "to": _SIZE}}
     paginated_actions: ClassVar = frozenset({"list", "leaves"})
+    tagged_actions: ClassVar = frozenset({"retrieve"})
 
     def list(self, request: Request) -> HttpResponse:
         """List the checkpoints of the organization's log, newest first.
@@ -59,9 +61,12 @@ class LogViewSet(ApiViewSet):
     def retrieve(self, request: Request, size: int) -> HttpResponse:
         """Get the checkpoint of a size; with `Accept: text/plain`, the signed note alone."""
         found = log_proofs.checkpoint(self.organization_id, size)
-        if self.media_type == TEXT:
-            return HttpResponse(found.note, content_type=f"{TEXT}; charset=utf-8")
-        return self.answer(LogCheckpointOut.render(found))
+        tag = etag.strong(self.organization_id, f"{self.media_type}:{found.note}")
+        answer = self.answer(LogCheckpointOut.render(found), tag=tag)
+        if self.media_type == TEXT and answer.status_code == 200:
+            answer.content = found.note.encode()
+            answer["Content-Type"] = f"{TEXT}; charset=utf-8"
+        return answer
 
     def consistency(self, request: Request) -> HttpResponse:
         """Prove that the log of size `to` begins with all of size `from` (RFC 9162)."""

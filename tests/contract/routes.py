@@ -467,7 +467,7 @@ TABLE = (
     Route("GET", "/v1/runners/audit/{audit_id}", AUDIT, audited, tagged=True),
     Route("GET", f"{_SESSION}/evidence/inclusion", AUDIT, anchored),
     Route("GET", f"{_EVIDENCE}/checkpoints", AUDIT, log, outsider=200),
-    Route("GET", f"{_EVIDENCE}/checkpoints/{{size}}", AUDIT, anchored),
+    Route("GET", f"{_EVIDENCE}/checkpoints/{{size}}", AUDIT, anchored, tagged=True),
     Route(
         "GET", f"{_EVIDENCE}/consistency", AUDIT, log, query="?from=1&to=1", outsider=400
     ),

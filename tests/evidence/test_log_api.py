@@ -90,6 +90,12 @@ def test_one_checkpoint_as_json_and_as_a_note(org: Org) -> None:
     note = org.auditor.api.get("/runners/evidence/checkpoints/1", Accept="text/plain")
     assert note["Content-Type"] == "text/plain; charset=utf-8"
     assert note.content.decode() == one["note"]
+    tag = note["ETag"]
+    assert tag != org.auditor.api.get("/runners/evidence/checkpoints/1")["ETag"]
+    again = org.auditor.api.get(
+        "/runners/evidence/checkpoints/1", Accept="text/plain", If_None_Match=tag
+    )
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize("size", ["0", "3", "9" * 30, "-1", "x"])
