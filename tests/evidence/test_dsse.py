@@ -5,6 +5,9 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
 
 from keeptrusts_runners.evidence import dsse
 from keeptrusts_runners.keys import SigningKey
@@ -33,6 +36,17 @@ def test_an_envelope_is_standard_and_comes_back():
         base64.b64decode(signature["sig"]), dsse.pae(dsse.IN_TOTO, b'{"a":1}')
     )
     assert dsse.decode_envelope(envelope.encode()) == envelope
+
+
+def test_a_library_of_others_verifies_our_envelope_and_refuses_a_changed_one():
+    ours = SigningKey.generate()
+    document = json.loads(dsse.sign_envelope(dsse.IN_TOTO, b'{"a":1}', ours).encode())
+    key = SSlibKey(ours.kid, "ed25519", "ed25519", {"public": ours.public_raw.hex()})
+    accepted = Envelope.from_dict(json.loads(json.dumps(document))).verify([key], threshold=1)
+    assert list(accepted) == [ours.kid]
+    document["payload"] = base64.b64encode(b'{"a":2}').decode()
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(document).verify([key], threshold=1)
 
 
 GOOD = dsse.sign_envelope("t", b"pay?>load", SigningKey.generate()).encode()
