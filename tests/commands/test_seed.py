@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,6 +153,25 @@ def test_seeding_again_adds_to_the_same_profiles(org: Org) -> None:
     call_command("seed", *arguments, stdout=io.StringIO())
     assert org.viewer.api.get("/runners/profiles").json()["items"] == before
     assert len(sessions_of(org)) > SESSIONS
+
+
+def test_months_that_retention_drops_before_they_are_filled_are_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dropped: list[int] = []
+
+    def drop(*_: Any) -> None:
+        with connections["maintain"].cursor() as cursor:
+            cursor.execute("SELECT kt_drop_expired_event_partitions()")
+            dropped.append(cursor.fetchone()[0])
+
+    monkeypatch.setattr(seeder, "MONTHS", 24)
+    monkeypatch.setattr(seeder, "_age", drop)
+    org = Org()
+    seeder.seed(org.id, sessions=6, events=60, seed=1, now=clock.now())
+    assert dropped[0] > 12
+    for session in sessions_of(org):
+        records.assert_sound(org, session)
 
 
 # --- by the seed -----------------------------------------------------------------------------
