@@ -137,32 +137,31 @@ def store(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[tuple[Any
         advances.append(_advance(head, of_session, rows[session_id][-1]))
     _insert(list(itertools.chain.from_iterable(rows.values())))
     _execute(_ADVANCE, [list(column) for column in zip(*advances, strict=True)])
-    _audit(records, heads, rows)
     # A transaction is one organization's.
     organization_id = next(iter(heads.values())).organization_id
+    _audit(organization_id, records, heads, rows)
     grown = {session_id: of_session[-1][2] for session_id, of_session in rows.items()}
     wakeups.announce_growth(organization_id, grown)
     return rows
 
 
 def _audit(
+    organization_id: UUID,
     records: Mapping[UUID, Sequence[Record]],
     heads: Mapping[UUID, Head],
     rows: Mapping[UUID, Sequence[tuple[Any, ...]]],
 ) -> None:
     """What the server records of a session is a mutation, and on the organization's audit log by
     the hashes before and after it. What executing code says is on the chain alone."""
-    entries: dict[UUID, list[audit.Entry]] = {}
+    entries = []
     for session_id, of_session in records.items():
         before = bytes(heads[session_id].hash)
         for record, row in zip(of_session, rows[session_id], strict=True):
-            organization_id, seq, after = row[0], row[2], row[11]
+            seq, after = row[2], row[11]
             if record.source == "server":
-                entry = _entry(record, session_id, seq, before, after)
-                entries.setdefault(organization_id, []).append(entry)
+                entries.append(_entry(record, session_id, seq, before, after))
             before = after
-    for organization_id, of_organization in entries.items():
-        audit.record(organization_id, of_organization)
+    audit.record(organization_id, entries)
 
 
 def _entry(record: Record, session_id: UUID, seq: int, before: bytes, after: bytes) -> audit.Entry:
