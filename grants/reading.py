@@ -6,7 +6,6 @@ which is exact because `seq` has no gaps, and says how far it came.
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,11 +76,12 @@ class Found:
 
 def by_index(found: QuerySet[Event], span: Span, limit: int, levels: Sequence[str] = ()) -> Found:
     """The first rows that match, from an index that has them in order. With several levels each
-    is one range of it: their union would have to be sorted, or the whole ledger be read."""
+    is one bounded range of it, and one part of a union: asked for together the whole ledger might
+    be read."""
     reads = [found.filter(level=level) for level in levels] or [found]
-    sources = [span.of(each)[: limit + 1] for each in reads]
-    merged = heapq.merge(*sources, key=lambda event: event.seq, reverse=span.backwards)
-    rows = list(merged)[: limit + 1]
+    first, *others = (span.of(each)[: limit + 1] for each in reads)
+    rows = list(first.union(*others, all=True) if others else first)
+    rows = sorted(rows, key=lambda event: event.seq, reverse=span.backwards)[: limit + 1]
     return _found(rows[:limit], span, len(rows) <= limit)
 
 
