@@ -99,10 +99,6 @@ class SessionQuerySet(models.QuerySet["RunnerSession"]):
         """Those that hold a slot of their concurrency key now."""
         return self.leased().exclude(concurrency_key="")
 
-    def holding(self, session_id: UUID) -> Self:
-        """The row, locked until the transaction ends; child rows may still refer to it."""
-        return self.select_for_update(no_key=True).filter(id=session_id)
-
 
 def _states(*states: State) -> list[str]:
     return sorted(state.value for state in states)
