@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import IO, Any, cast
+from urllib.parse import parse_qsl
 
 from django.http import HttpRequest
 
@@ -15,6 +17,9 @@ from keeptrusts_runners.errors import (
 )
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM_BYTES = 16 * 1024
+MAX_FIELDS = 32
 MAX_DISCARDED = 16 * 1024 * 1024
 
 
@@ -110,3 +115,30 @@ def read_json(request: HttpRequest, max_bytes: int) -> Any:
 def _is_utf8(request: HttpRequest) -> bool:
     charset = (request.content_params or {}).get("charset", "utf-8")
     return charset.strip("\"'").lower() in ("utf-8", "utf8")
+
+
+# --- forms, for what OAuth has as forms --------------------------------------------------------
+
+
+def read_form(request: HttpRequest) -> dict[str, str]:
+    """The fields of a form; one without a value counts as left out (RFC 6749 §3.1). Raises
+    Malformed."""
+    try:
+        text = read(request, MAX_FORM_BYTES).decode()
+        pairs = parse_qsl(text, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise Malformed("The form cannot be read.") from None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise Malformed(f"{name[:40]!r} is given more than once.")
+        if "\x00" in name + value:
+            raise Malformed(f"{name[:40]!r} has a NUL character.")
+        fields[name] = value
+    return fields
+
+
+def form_schema(required: str, fields: Mapping[str, str]) -> dict[str, Any]:
+    """A form whose fields are texts, for the schema."""
+    properties = {name: {"type": "string", "description": text} for name, text in fields.items()}
+    return {FORM: {"type": "object", "required": [required], "properties": properties}}

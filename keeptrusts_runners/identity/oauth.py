@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from django.contrib.auth import authenticate
@@ -34,9 +32,6 @@ from keeptrusts_runners.identity.principal import PrincipalKind
 from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role, Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
 
-FORM = "application/x-www-form-urlencoded"
-MAX_FORM_BYTES = 16 * 1024
-MAX_FIELDS = 32
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -93,11 +88,6 @@ _REVOKE_FIELDS = {
 }
 
 
-def _form_schema(required: str, fields: Mapping[str, str]) -> Schema:
-    properties = {name: {"type": "string", "description": text} for name, text in fields.items()}
-    return {FORM: {"type": "object", "required": [required], "properties": properties}}
-
-
 class OAuthSchema(ScopedSchema):
     """Refusals in OAuth's own shape."""
 
@@ -125,8 +115,8 @@ class OAuthViewSet(PublicViewSet):
     schema = OAuthSchema()
     outputs: ClassVar = {"token": TokenOut, "revoke": NothingOut}
     bodies: ClassVar = {
-        "token": _form_schema("grant_type", _TOKEN_FIELDS),
-        "revoke": _form_schema("token", _REVOKE_FIELDS),
+        "token": body.form_schema("grant_type", _TOKEN_FIELDS),
+        "revoke": body.form_schema("token", _REVOKE_FIELDS),
     }
 
     def token(self, request: Request) -> HttpResponse:
@@ -179,22 +169,9 @@ class JwksViewSet(PublicViewSet):
 
 
 def _form(request: HttpRequest) -> dict[str, str]:
-    """The form's fields; one without a value counts as left out (RFC 6749 §3.1)."""
-    if body.content_type(request) != FORM:
-        raise OAuthError("invalid_request", f"Send {FORM}.")
-    try:
-        text = body.read(request, MAX_FORM_BYTES).decode()
-        pairs = parse_qsl(text, errors="strict", max_num_fields=MAX_FIELDS)
-    except ValueError:
-        raise OAuthError("invalid_request", "The form cannot be read.") from None
-    fields: dict[str, str] = {}
-    for name, value in pairs:
-        if name in fields:
-            raise OAuthError("invalid_request", f"{name[:40]!r} is given more than once.")
-        if "\x00" in name + value:
-            raise OAuthError("invalid_request", f"{name[:40]!r} has a NUL character.")
-        fields[name] = value
-    return fields
+    if body.content_type(request) != body.FORM:
+        raise OAuthError("invalid_request", f"Send {body.FORM}.")
+    return body.read_form(request)
 
 
 def _field(form: dict[str, str], name: str) -> str:
