@@ -1,4 +1,4 @@
-"""Permission grants from request to end: issue, use, revoke, and what a session's change does.
+"""Permission grants from request to end: issue, use, revoke, expire.
 
 A grant lives at most as long as the lease it was activated under. Locks in this order: session,
 ledger head, grants. Times are compared in a statement after the lock.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,8 +27,7 @@ from keeptrusts_runners.identity.scopes import Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
 from sessions import claims, transitions
 from sessions.models import RunnerSession
-from sessions.signals import Change
-from sessions.states import EXECUTING, FINAL, State, Verb
+from sessions.states import EXECUTING, State
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +53,24 @@ def request(
         raise Conflict("The session is ending or over.", current_state=session.state)
     terms = policy.terms(session, fields, by=by)
     now = clock.now()
-    grant = PermissionGrant(
+    grant = asked(session, fields, terms, by, now)
+    records = [record_of(grant, "grant.requested", by, session, terms_of(grant))]
+    if terms.approvals_required == 0:
+        records += _take_effect(grant, session, by, now)
+    grant.save(force_insert=True)
+    ledger.append({session.id: records})
+    return grant
+
+
+def asked(
+    session: RunnerSession,
+    fields: Mapping[str, Any],
+    terms: policy.Terms,
+    by: Principal,
+    now: datetime,
+) -> PermissionGrant:
+    """A request as it begins; not saved yet."""
+    return PermissionGrant(
         organization_id=session.organization_id,
         session=session,
         **fields,
@@ -70,12 +86,6 @@ def request(
         requested_at=now,
         request_lapses_at=now + REQUEST_LAPSES_AFTER,
     )
-    records = [record_of(grant, "grant.requested", by, session, terms_of(grant))]
-    if terms.approvals_required == 0:
-        records += _take_effect(grant, session, by, now)
-    grant.save(force_insert=True)
-    ledger.append({session.id: records})
-    return grant
 
 
 def operation_digest(session: RunnerSession, fields: Mapping[str, Any]) -> str:
@@ -89,11 +99,13 @@ def operation_digest(session: RunnerSession, fields: Mapping[str, Any]) -> str:
         "reason": fields["reason"],
         "policy_version": session.grant_policy_version,
     }
+    if renewed := fields.get("renews_id"):
+        shown["renews"] = ids.encode("grant", renewed)
     return "sha256:" + hashlib.sha256(ledger.serialise(shown)).hexdigest()
 
 
 def terms_of(grant: PermissionGrant) -> dict[str, Any]:
-    return {
+    terms = {
         "operation": grant.operation,
         "resource": grant.resource,
         "constraints": grant.constraints,
@@ -103,6 +115,8 @@ def terms_of(grant: PermissionGrant) -> dict[str, Any]:
         "approvals_required": grant.approvals_required,
         "policy_version": grant.policy_version,
     }
+    renews = {"renews": ids.encode("grant", grant.renews_id)} if grant.renews_id else {}
+    return terms | renews
 
 
 def record_of(
@@ -140,8 +154,11 @@ def activate(
     grant.state = GrantState.ACTIVE
     grant.lease_epoch = session.lease_epoch
     grant.activated_at = now
-    grant.expires_at = now + timedelta(seconds=grant.ttl_seconds)
-    until = {"expires_at": clock.rfc3339(grant.expires_at), "lease_epoch": session.lease_epoch}
+    # A renewal has its bound from what it renews.
+    longest = timedelta(seconds=policy.max_ttl_seconds(grant.rule))
+    grant.renewable_until = grant.renewable_until or now + longest
+    grant.expires_at = min(now + timedelta(seconds=grant.ttl_seconds), grant.renewable_until)
+    until = {"expires_at": _until(grant), "lease_epoch": session.lease_epoch}
     return record_of(grant, "grant.activated", by, session, until)
 
 
@@ -153,10 +170,35 @@ def take_effect(
     grant.version += 1
     if session.state in EXECUTING:
         records.append(activate(grant, session, by, now))
+        records += _take_over(grant, session, by, now)
     else:
         grant.state, grant.lease_epoch = GrantState.APPROVED, None
     grant.save()
     return records
+
+
+def _take_over(
+    grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
+) -> list[Record]:
+    """A renewal is active: what it renews has done its part, so that no operation is allowed
+    twice."""
+    if grant.renews_id is None:
+        return []
+    renewed = held(session, grant.renews_id)
+    if renewed.state not in OPEN_GRANT_STATES:
+        return []
+    data = {"renewed_as": ids.encode("grant", grant.id), "expires_at": _until(grant)}
+    records = [
+        record_of(renewed, "grant.renewed", by, session, data),
+        run_out(renewed, session, by, now)
+        or end(renewed, GrantState.ENDED, "renewed", by, session, now),
+    ]
+    renewed.save()
+    return records
+
+
+def _until(grant: PermissionGrant) -> str | None:
+    return clock.rfc3339(grant.expires_at)
 
 
 # --- use, revoke -----------------------------------------------------------------------------
@@ -188,7 +230,7 @@ def use(
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
     grant = held(session, grant_id)
     now = clock.now()
-    refusal = _why_not(grant, session, now)
+    refusal = why_not(grant, session, now)
     if refusal:
         data = {"target": target, "refusal": refusal}
         ledger.append({session.id: [record_of(grant, "grant.refused", by, session, data)]})
@@ -202,7 +244,8 @@ def use(
     return grant, True
 
 
-def _why_not(grant: PermissionGrant, session: RunnerSession, now: datetime) -> str | None:
+def why_not(grant: PermissionGrant, session: RunnerSession, now: datetime) -> str | None:
+    """What keeps it from being used at this instant; None when nothing does."""
     if grant.state != GrantState.ACTIVE:
         return f"grant_{grant.state}"
     if session.state not in EXECUTING or grant.lease_epoch != session.lease_epoch:
@@ -223,7 +266,8 @@ def revoke(
     lease_epoch: int | None = None,
     check: Callable[[PermissionGrant], None] = lambda grant: None,
 ) -> PermissionGrant:
-    """End a grant, or withdraw its request. One that is over stays as it is.
+    """End a grant, or withdraw its request, and whatever waits to renew it. One that is over
+    stays as it is.
 
     `check` sees the locked grant before anything is written, for If-Match.
     """
@@ -234,13 +278,23 @@ def revoke(
     grant = held(session, grant_id)
     check(grant)
     if grant.state in OPEN_GRANT_STATES:
+        renewals = grant.renewals.select_for_update().filter(state__in=OPEN_GRANT_STATES)
         now = clock.now()
-        record = _run_out(grant, session, by, now) or end(
-            grant, GrantState.REVOKED, reason or "revoked", by, session, now
-        )
-        grant.save()
-        ledger.append({session.id: [record]})
+        ended = [grant, *renewals.order_by("id")]
+        records = [revoked(each, session, by, now, reason or "revoked") for each in ended]
+        ledger.append({session.id: records})
     return grant
+
+
+def revoked(
+    grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime, reason: str
+) -> Record:
+    """The end of an open grant or request, saved."""
+    record = run_out(grant, session, by, now) or end(
+        grant, GrantState.REVOKED, reason, by, session, now
+    )
+    grant.save()
+    return record
 
 
 _ENDING_KIND = {GrantState.REVOKED: "grant.revoked", GrantState.DENIED: "grant.denied"}
@@ -270,53 +324,6 @@ def deny(
     record.data = {**record.data, "comment": comment}
     grant.save()
     return [record]
-
-
-# --- what a session's change does to its grants ----------------------------------------------
-
-
-def follow(changes: Iterable[Change]) -> dict[UUID, list[Record]]:
-    """End or activate grants as the changes demand; the records to append, by session.
-
-    One query for all sessions, whatever their number; none where no change touches grants.
-    """
-    by_session = {change.session.id: change for change in changes if _touches_grants(change)}
-    if not by_session:
-        return {}
-    grants = PermissionGrant.objects.select_for_update().filter(
-        session_id__in=by_session, state__in=OPEN_GRANT_STATES
-    )
-    records: dict[UUID, list[Record]] = {}
-    for grant in grants.order_by("id"):
-        change = by_session[grant.session_id]
-        if record := _followed(grant, change):
-            grant.save()
-            records.setdefault(grant.session_id, []).append(record)
-    return records
-
-
-def _touches_grants(change: Change) -> bool:
-    left = change.source in EXECUTING and change.target not in EXECUTING
-    return left or change.target in FINAL or change.verb is Verb.CLAIM
-
-
-def _followed(grant: PermissionGrant, change: Change) -> Record | None:
-    """Sets columns only. A new lease starts the clock of what was approved before it. An ended
-    lease ends what was active, and what executing code had asked for under it; a person's
-    request outlives the lease, but nothing outlives the session."""
-    if change.verb is Verb.CLAIM:
-        if grant.state != GrantState.APPROVED:
-            return None
-        grant.version += 1
-        return activate(grant, change.session, change.by, change.at)
-    if change.target not in FINAL and grant.lease_epoch is None:
-        return None
-    if record := _run_out(grant, change.session, change.by, change.at):
-        return record
-    reason = "session_ended" if change.target in FINAL else f"session_{change.target.value}"
-    if change.target is State.PENDING:
-        reason = "lease_ended"
-    return end(grant, GrantState.ENDED, reason, change.by, change.session, change.at)
 
 
 # --- time ------------------------------------------------------------------------------------
@@ -351,13 +358,13 @@ def run_once() -> Counter[str]:
 def _lapse(session_id: UUID, grant_id: UUID, by: Principal) -> str:
     session = transitions.lock(session_id, by=by)
     grant = held(session, grant_id)
-    if record := _run_out(grant, session, by, clock.now()):
+    if record := run_out(grant, session, by, clock.now()):
         grant.save()
         ledger.append({session.id: [record]})
     return grant.state
 
 
-def _run_out(
+def run_out(
     grant: PermissionGrant, session: RunnerSession, by: Principal, now: datetime
 ) -> Record | None:
     """The end by the clock, where that has come and is not written down yet. Whatever else ends

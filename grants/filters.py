@@ -114,3 +114,13 @@ class GrantFilters(StrictFilterSet):
         for state in value:
             found |= _NOW_IN.get(state, Q(state=state))
         return queryset.filter(found)
+
+
+class AuthorityFilters(StrictFilterSet):
+    operation = TextFilter(max_length=200)
+    session_id = TypeIDFilter("sess")
+    profile_id = TypeIDFilter("prof", field_name="session__profile_id")
+
+    class Meta:
+        model = PermissionGrant
+        fields: list[str] = []

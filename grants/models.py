@@ -207,7 +207,9 @@ class PermissionGrant(models.Model):
     """Temporary scoped access to a protected operation, for one session under its lease.
 
     Two clocks: the request lapses at `request_lapses_at`; access, once active, ends at
-    `expires_at`. `operation_digest` is over exactly what approvers were shown.
+    `expires_at`. `operation_digest` is over exactly what approvers were shown. A grant that people
+    approve as the renewal of another `renews` that one. `renewable_until` is the rule's longest
+    time after the first activation; no renewal leads beyond it.
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
@@ -235,8 +237,13 @@ class PermissionGrant(models.Model):
     requested_owner = models.UUIDField(null=True)
     requested_at = models.DateTimeField()
     request_lapses_at = models.DateTimeField()
+    renews = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="renewals", db_constraint=False,
+        db_index=False,
+    )  # fmt: skip
     activated_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
+    renewable_until = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=64, blank=True, default="")
     ended_by = models.CharField(max_length=64, blank=True, default="")
@@ -259,6 +266,18 @@ class PermissionGrant(models.Model):
                 condition=Q(state="active"),
                 name="runner_grant_active",
             ),
+            # What may be revoked, session by session.
+            models.Index(
+                fields=["organization", "session", "id"],
+                condition=Q(state__in=[state.value for state in OPEN_GRANT_STATES]),
+                name="runner_grant_open",
+            ),
+            # What was in force at an instant.
+            models.Index(
+                fields=["organization", "-activated_at", "-id"],
+                condition=Q(activated_at__isnull=False),
+                name="runner_grant_activated",
+            ),
         ]
         constraints = [
             CheckConstraint(
@@ -269,6 +288,13 @@ class PermissionGrant(models.Model):
                 condition=~Q(state="active")
                 | Q(expires_at__isnull=False, lease_epoch__isnull=False),
                 name="runner_grant_active_has_an_end",
+            ),
+            UniqueConstraint(
+                fields=["renews"], condition=Q(state="requested"), name="runner_grant_one_renewal"
+            ),
+            CheckConstraint(
+                condition=Q(expires_at__isnull=True) | Q(expires_at__lte=F("renewable_until")),
+                name="runner_grant_within_its_rule",
             ),
         ]
 

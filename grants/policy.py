@@ -47,7 +47,7 @@ def rule_for(policy: list[dict[str, Any]], operation: str) -> dict[str, Any] | N
 def terms(session: RunnerSession, fields: Mapping[str, Any], *, by: Principal) -> Terms:
     """Raises Invalid where the ttl is over what the rule allows."""
     rule = rule_for(session.grant_policy, fields["operation"])
-    most = (rule or {}).get("max_ttl_seconds", DEFAULT_MAX_TTL_SECONDS)
+    most = max_ttl_seconds(rule)
     if fields["ttl_seconds"] > most:
         raise field_error(
             "/ttl_seconds", "too_large", f"At most {most} seconds for this operation."
@@ -58,6 +58,11 @@ def terms(session: RunnerSession, fields: Mapping[str, Any], *, by: Principal) -
     if required and not rule.get("separation", True) and may_approve(rule, by):
         required -= 1
     return Terms(rule, required, bool(rule.get("single_use")))
+
+
+def max_ttl_seconds(rule: Mapping[str, Any] | None) -> int:
+    """The longest that access may last, renewals included."""
+    return int((rule or {}).get("max_ttl_seconds", DEFAULT_MAX_TTL_SECONDS))
 
 
 def may_approve(rule: Mapping[str, Any] | None, by: Principal) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.dispatch import receiver
 
-from grants import access, ledger
+from grants import consequences, ledger
 from grants.ledger import Record
 from grants.models import Level
 from sessions.models import RunnerSession
@@ -30,7 +30,7 @@ def record_changes(changes: list[Change], **_: Any) -> list[Recorded]:
     opened = [change.session for change in changes if change.verb is Verb.DISPATCH]
     if opened:
         ledger.open_heads(opened[0].organization_id, [session.id for session in opened])
-    of_grants = access.follow(changes)
+    of_grants = consequences.follow(changes)
     records: dict[UUID, list[Record]] = defaultdict(list)
     for change in changes:
         records[change.session.id] += [

@@ -15,7 +15,8 @@ from keeptrusts_runners.clock import rfc3339
 from keeptrusts_runners.evidence.log_serializers import InclusionOut
 from sessions.models import DesiredState
 
-_OPERATION = r"[\x21-\x29\x2b-\x7e]+"
+_MAX_TTL_SECONDS = 7 * 24 * 3600
+OPERATION = r"[\x21-\x29\x2b-\x7e]+"
 
 
 class EventIn(InputShape):
@@ -124,18 +125,18 @@ class ArtifactAnswer(ArtifactOut):
 
 
 class GrantIn(InputShape):
-    operation = Text(max_length=200, pattern=_OPERATION)
+    operation = Text(max_length=200, pattern=OPERATION)
     resource = Text(max_length=512, required=False, allow_blank=True)
     constraints = JsonObject(max_bytes=8 * 1024, required=False)
     reason = Text(max_length=2000, lines=True)
-    ttl_seconds = Integer(min_value=1, max_value=7 * 24 * 3600)
+    ttl_seconds = Integer(min_value=1, max_value=_MAX_TTL_SECONDS)
     lease_epoch = Integer(min_value=1, required=False)
 
 
 class ApproveIn(InputShape):
     operation_digest = Text(max_length=71, pattern="sha256:[0-9a-f]{64}")
     comment = Text(max_length=2000, lines=True, required=False, allow_blank=True)
-    ttl_seconds = Integer(min_value=1, max_value=7 * 24 * 3600, required=False)
+    ttl_seconds = Integer(min_value=1, max_value=_MAX_TTL_SECONDS, required=False)
     constraints = JsonObject(max_bytes=8 * 1024, required=False)
 
 
@@ -146,6 +147,35 @@ class DenyIn(InputShape):
 class UseIn(InputShape):
     target = Text(max_length=512, required=False, allow_blank=True)
     lease_epoch = Integer(min_value=1, required=False)
+
+
+class RenewIn(InputShape):
+    ttl_seconds = Integer(min_value=1, max_value=_MAX_TTL_SECONDS)
+    reason = Text(max_length=2000, lines=True, required=False, allow_blank=True)
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class GrantTokenIn(InputShape):
+    """`audience` names the enforcement point that is to accept the token."""
+
+    audience = Text(max_length=255, pattern=r"[\x21-\x7e]+")
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+def decisions_out(grant: PermissionGrant) -> list[dict[str, Any]]:
+    """The decisions on a request, in their order."""
+    return [
+        {
+            "by": ids.encode("user", decision.by_id),
+            "at": rfc3339(decision.at),
+            "decision": decision.decision,
+            "comment": decision.comment,
+            "operation_digest": decision.operation_digest,
+            "ttl_seconds": decision.ttl_seconds,
+            "constraints": decision.constraints,
+        }
+        for decision in sorted(grant.decisions.all(), key=lambda decision: decision.at)
+    ]
 
 
 class GrantOut(OutputShape):
@@ -166,8 +196,10 @@ class GrantOut(OutputShape):
     requested_by = serializers.CharField()
     requested_at = InstantOut()
     request_lapses_at = InstantOut()
+    renews = IdOut("grant", source="renews_id", allow_null=True)
     activated_at = InstantOut(allow_null=True)
     expires_at = InstantOut(allow_null=True)
+    renewable_until = InstantOut(allow_null=True)
     ended_at = InstantOut(allow_null=True)
     end_reason = serializers.CharField()
     ended_by = serializers.CharField()
@@ -175,18 +207,7 @@ class GrantOut(OutputShape):
 
     def get_approvals(self, obj: PermissionGrant) -> list[dict[str, Any]]:
         """Each decision: by, at, decision, comment, and what it narrowed."""
-        return [
-            {
-                "by": ids.encode("user", decision.by_id),
-                "at": rfc3339(decision.at),
-                "decision": decision.decision,
-                "comment": decision.comment,
-                "operation_digest": decision.operation_digest,
-                "ttl_seconds": decision.ttl_seconds,
-                "constraints": decision.constraints,
-            }
-            for decision in sorted(obj.decisions.all(), key=lambda decision: decision.at)
-        ]
+        return decisions_out(obj)
 
 
 class GrantAnswer(GrantOut):
@@ -202,6 +223,16 @@ class UseOut(OutputShape):
     expires_at = InstantOut(allow_null=True)
     state = serializers.ChoiceField(GrantState.choices)
     desired_state = serializers.ChoiceField(DesiredState.choices)
+
+
+class GrantTokenOut(OutputShape):
+    """A signed grant, and how long it is good for at most."""
+
+    grant_id = IdOut("grant", source="grant.id")
+    token = serializers.CharField()
+    audience = serializers.CharField()
+    expires_at = InstantOut()
+    expires_in = serializers.IntegerField()
 
 
 def grant_out(grant: PermissionGrant, now: Any, shape: type[GrantOut] = GrantOut) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from django.urls import path
 
 from grants import pages
 from grants.api.artifacts import ArtifactViewSet
+from grants.api.authority import AuthorityViewSet
 from grants.api.custody import CustodyViewSet, VerificationViewSet
 from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
@@ -34,6 +35,8 @@ api_urlpatterns = [
     path(f"{_GRANT}/approve", PermissionGrantViewSet.as_view({"post": "approve"})),
     path(f"{_GRANT}/deny", PermissionGrantViewSet.as_view({"post": "deny"})),
     path(f"{_GRANT}/use", PermissionGrantViewSet.as_view({"post": "use"})),
+    path(f"{_GRANT}/renew", PermissionGrantViewSet.as_view({"post": "renew"})),
+    path(f"{_GRANT}/token", PermissionGrantViewSet.as_view({"post": "token"})),
     path(f"{_ONE}/notes", CustodyViewSet.as_view({"post": "annotate"})),
     path(
         f"{_ONE}/hold",
@@ -48,6 +51,9 @@ api_urlpatterns = [
     path(f"{_ONE}/evidence/inclusion", EvidenceViewSet.as_view({"get": "inclusion"})),
     path("evidence/keys", EvidenceKeysViewSet.as_view({"get": "retrieve"})),
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
+    path("permissions/introspect", AuthorityViewSet.as_view({"post": "introspect"})),
+    path("permissions/revoke", AuthorityViewSet.as_view({"post": "revoke"})),
+    path("authority", AuthorityViewSet.as_view({"get": "authority"})),
 ]
 
 _PAGE = f"runners/{_ONE}"

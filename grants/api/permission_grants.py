@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from grants import access, approvals, queries
+from grants import access, approvals, offline, queries, renewals
 from grants.filters import GrantFilters
-from grants.models import PermissionGrant
+from grants.models import GrantState, PermissionGrant
 from grants.serializers import (
     ApproveIn,
     DenyIn,
     GrantAnswer,
     GrantIn,
     GrantOut,
+    GrantTokenIn,
+    GrantTokenOut,
+    RenewIn,
     UseIn,
     UseOut,
     grant_out,
@@ -33,9 +38,11 @@ from keeptrusts_runners.errors import (
     Conflict,
     LeaseEpochRequired,
     LeaseLost,
+    LimitReached,
     NotFound,
     NotLeased,
     NotLeaseHolder,
+    PermissionDenied,
     RequestChanged,
     RoleNotAllowed,
     SelfApproval,
@@ -43,6 +50,9 @@ from keeptrusts_runners.errors import (
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 
+_NEWEST = ("-id",)
+# Served by runner_grant_waiting.
+_FIRST_TO_LAPSE = ("request_lapses_at", "id")
 _FENCED = (NotLeased, LeaseLost, LeaseEpochRequired, NotLeaseHolder)
 
 
@@ -59,9 +69,20 @@ class PermissionGrantViewSet(ApiViewSet):
         "approve": Scope.APPROVE,
         "deny": Scope.APPROVE,
         "use": Scope.WRITE,
+        "renew": Scope.WRITE,
+        "token": Scope.WRITE,
     }
-    session_token_actions: ClassVar = frozenset({"list", "retrieve", "create", "use"})
-    inputs: ClassVar = {"create": GrantIn, "approve": ApproveIn, "deny": DenyIn, "use": UseIn}
+    session_token_actions: ClassVar = frozenset(
+        {"list", "retrieve", "create", "use", "renew", "token"}
+    )
+    inputs: ClassVar = {
+        "create": GrantIn,
+        "approve": ApproveIn,
+        "deny": DenyIn,
+        "use": UseIn,
+        "renew": RenewIn,
+        "token": GrantTokenIn,
+    }
     outputs: ClassVar = {
         "list": GrantOut,
         "list_all": GrantOut,
@@ -70,13 +91,15 @@ class PermissionGrantViewSet(ApiViewSet):
         "approve": GrantOut,
         "deny": GrantOut,
         "use": UseOut,
+        "renew": GrantAnswer,
+        "token": GrantTokenOut,
     }
     filters: ClassVar = {"list": GrantFilters, "list_all": GrantFilters}
     paginated_actions: ClassVar = frozenset({"list", "list_all"})
     tagged_actions: ClassVar = frozenset({"retrieve", "destroy"})
     parameters: ClassVar = {
         name: {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
-        for name in ("create", "destroy", "use")
+        for name in ("create", "destroy", "use", "renew", "token")
     }
     refuses: ClassVar = {
         "create": (Conflict, *_FENCED),
@@ -84,6 +107,8 @@ class PermissionGrantViewSet(ApiViewSet):
         "deny": (AlreadyDecided,),
         "destroy": _FENCED,
         "use": _FENCED,
+        "renew": (Conflict, LimitReached, *_FENCED),
+        "token": (Conflict, PermissionDenied, *_FENCED),
     }
     examples: ClassVar = {
         "create": (
@@ -104,12 +129,18 @@ class PermissionGrantViewSet(ApiViewSet):
         return self._page(request, self.filtered(queries.grants(session_id)))
 
     def list_all(self, request: Request) -> HttpResponse:
-        """List the organization's permission grants; `?state=requested` are those to decide."""
-        rows = self.filtered(queries.grants_of_organization(self.organization_id))
-        return self._page(request, rows)
+        """List the organization's permission grants, newest first.
 
-    def _page(self, request: Request, rows: object) -> HttpResponse:
-        grants, next_cursor = page(rows, request)  # type: ignore[arg-type]
+        `?state=requested` are those to decide, the first to lapse first.
+        """
+        rows = self.filtered(queries.grants_of_organization(self.organization_id))
+        waiting = request.GET.get("state") == GrantState.REQUESTED
+        return self._page(request, rows, _FIRST_TO_LAPSE if waiting else _NEWEST)
+
+    def _page(
+        self, request: Request, rows: QuerySet[PermissionGrant], order: Sequence[str] = _NEWEST
+    ) -> HttpResponse:
+        grants, next_cursor = page(rows, request, order=order)
         now = clock.now()
         items = [grant_out(grant, now) for grant in grants]
         return self.answer({"items": items, "next_cursor": next_cursor})
@@ -185,6 +216,36 @@ class PermissionGrantViewSet(ApiViewSet):
             "desired_state": grant.session.desired_state,
         }
         return self.answer(UseOut.render(answer))
+
+    def renew(self, request: Request, session_id: UUID, grant_id: UUID) -> HttpResponse:
+        """Renew a grant that is in force, for `ttl_seconds` from now.
+
+        Where the policy lets you have such a grant at once, the answer is the grant, which now
+        lasts longer. Else it is a request that `renews` it: approved, it takes the grant's place.
+        Neither lasts past `renewable_until`, which counts from the first activation, or past the
+        lease.
+        """
+        fields = self.body()
+        epoch = named_epoch(request, fields)
+        fields.pop("lease_epoch", None)
+        grant = renewals.renew(session_id, grant_id, by=self.principal, lease_epoch=epoch, **fields)
+        return self.answer(grant_out(grant, clock.now(), GrantAnswer), tag=_tag(grant))
+
+    def token(self, request: Request, session_id: UUID, grant_id: UUID) -> HttpResponse:
+        """Get a signed token of a grant for an enforcement point that cannot ask.
+
+        Only where the rule says `offline`, and never for a single use. Good for a minute at most,
+        and never past the end of grant or lease; verified by the keys at /.well-known/jwks.json.
+        """
+        fields = self.body()
+        issued = offline.issue(
+            session_id,
+            grant_id,
+            audience=fields["audience"],
+            by=self.principal,
+            lease_epoch=named_epoch(request, fields),
+        )
+        return self.answer(GrantTokenOut.render(issued))
 
     def _answer(self, grant: PermissionGrant) -> HttpResponse:
         return self.answer(grant_out(grant, clock.now()), tag=_tag(grant))

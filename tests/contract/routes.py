@@ -25,6 +25,7 @@ PUBLIC = "public"
 ANY_TOKEN = ""
 READ, WRITE, DISPATCH = "runners:read", "runners:write", "runners:dispatch"
 CLAIM, APPROVE, AUDIT = "runners:claim", "runners:approve", "runners:audit"
+INTROSPECT = "runners:introspect"
 MEMBERS = "members:admin"
 
 SCOPES_OF_ROLE = {
@@ -33,8 +34,8 @@ SCOPES_OF_ROLE = {
     "approver": {READ, APPROVE},
     "auditor": {READ, AUDIT},
     "runner": {READ, WRITE, CLAIM},
-    "enforcer": {"runners:introspect"},
-    "admin": {READ, WRITE, DISPATCH, CLAIM, APPROVE, AUDIT, MEMBERS, "runners:introspect"},
+    "enforcer": {INTROSPECT},
+    "admin": {READ, WRITE, DISPATCH, CLAIM, APPROVE, AUDIT, MEMBERS, INTROSPECT},
 }
 
 
@@ -72,10 +73,16 @@ class Route:
     decides: bool = False
     # Where nobody else's id stands in the path, the verdict for an outsider.
     outsider: int = 404
+    # A scope that opens it as well.
+    or_scope: str = ""
     creates: bool = False
     tagged: bool = False
     query: str = ""
     raw: bytes | None = None
+
+    @property
+    def opened_by(self) -> list[str]:
+        return [scope for scope in (self.scope, self.or_scope) if scope]
 
     @property
     def name(self) -> str:
@@ -267,6 +274,38 @@ def active(org: Org) -> Objects:
     return made
 
 
+def renewal(org: Org) -> Objects:
+    made = active(org)
+    made.body = {"ttl_seconds": 120}
+    return made
+
+
+def signing(org: Org) -> Objects:
+    """A grant whose rule lets it be signed."""
+    rule = {"operation": "*", "auto": True, "offline": True}
+    on = factories.profile(org, grant_policy=[rule])
+    session = factories.running(org, factories.pending(org, on))
+    made = Objects(org, _sess(session), holder=org.runner)
+    _grant(org.operator, made)
+    made.body = {"audience": "proxy.test"}
+    return made
+
+
+def introspection(org: Org) -> Objects:
+    made = active(org)
+    return Objects(org, body={"grant_id": made.path["grant_id"]})
+
+
+def revocation(org: Org) -> Objects:
+    active(org)
+    return Objects(org, body={"operation": "network.egress*", "reason": "it leaks"})
+
+
+def granted(org: Org) -> Objects:
+    active(org)
+    return Objects(org)
+
+
 def member(org: Org) -> Objects:
     return Objects(org, {"user_id": ids.encode("user", _someone(org).user.id)})
 
@@ -452,7 +491,15 @@ TABLE = (
     Route("POST", f"{_GRANT_PATH}/approve", APPROVE, requested, decides=True),
     Route("POST", f"{_GRANT_PATH}/deny", APPROVE, denial, decides=True),
     Route("POST", f"{_GRANT_PATH}/use", WRITE, active, **_EXECUTES),
+    Route("POST", f"{_GRANT_PATH}/renew", WRITE, renewal, **_EXECUTES),
+    Route("POST", f"{_GRANT_PATH}/token", WRITE, signing, **_EXECUTES),
     Route("GET", "/v1/runners/permissions", READ, active, outsider=200),
+    Route(
+        "POST", "/v1/runners/permissions/introspect", INTROSPECT, introspection, outsider=200,
+        or_scope=READ,
+    ),
+    Route("POST", "/v1/runners/permissions/revoke", WRITE, revocation, outsider=200, **_PEOPLE),
+    Route("GET", "/v1/runners/authority", AUDIT, granted, outsider=200),
     Route(
         "POST", f"{_SESSION}/notes", WRITE, to_annotate, 201, creates=True, **_PEOPLE
     ),

@@ -42,6 +42,14 @@ def _grant(org: Org, made: dict[str, Any]) -> None:
     assert answer.status_code == 201, answer.content
 
 
+def _request(org: Org, made: dict[str, Any]) -> None:
+    session = made.setdefault("session", None) or factories.running(org)
+    made["session"] = session
+    body = {"operation": "x", "reason": "r", "ttl_seconds": 60}
+    answer = org.runner.api.post(factories.path(session, "permissions"), body)
+    assert answer.status_code == 201, answer.content
+
+
 def _checkpoint(org: Org, made: dict[str, Any]) -> None:
     session = made.setdefault("session", None) or factories.running(org)
     made["session"] = session
@@ -79,6 +87,8 @@ LISTS: dict[str, tuple[Callable[[Org, dict[str, Any]], Any], str, bool]] = {
     "artifacts": (_artifact, "/runners/sessions/{session}/artifacts", True),
     "grants": (_grant, "/runners/sessions/{session}/permissions", True),
     "all grants": (_grant, "/runners/permissions", True),
+    "requests": (_request, "/runners/permissions?state=requested", False),
+    "authority": (_grant, "/runners/authority", True),
     "log": (_checkpoint_of_log, "/runners/evidence/checkpoints", True),
     "leaves": (_checkpoint_of_log, "/runners/evidence/leaves", False),
     "members": (lambda org, made: org.person(Role.VIEWER), "/members", True),
@@ -96,7 +106,7 @@ def _path(name: str, made: dict[str, Any]) -> str:
 
 
 def _key(item: dict[str, Any]) -> Any:
-    names = ("id", "user_id", "size", "index")
+    names = ("id", "user_id", "size", "index", "grant_id")
     return next(item[name] for name in names if name in item)
 
 

@@ -154,6 +154,14 @@ MAY_CHANGE = {
         "runner_grant": {"uses"},
         "runner_ledger_head": {"seq", "hash", "events", "buckets"},
     },
+    "POST /v1/runners/sessions/{session_id}/permissions/{grant_id}/renew": {
+        "runner_grant": {"expires_at", "version"},
+        "runner_ledger_head": {"seq", "hash", "events", "buckets"},
+    },
+    "POST /v1/runners/sessions/{session_id}/permissions/{grant_id}/token": {
+        "runner_ledger_head": {"seq", "hash", "events", "buckets"},
+    },
+    "POST /v1/runners/permissions/introspect": {},
     "DELETE /v1/runners/sessions/{session_id}/permissions/{grant_id}": {
         "runner_grant": {"state", "end_reason", "ended_at", "ended_by", "version"},
         "runner_ledger_head": {"seq", "hash", "events", "warnings", "buckets"},

@@ -52,6 +52,16 @@ def use(api: Api, grant: dict[str, Any]) -> dict[str, Any]:
     return dict(answer.json())
 
 
+def renew(api: Api, grant: dict[str, Any], ttl_seconds: int, **body: Any) -> Any:
+    return api.post(place(grant, "renew"), {"ttl_seconds": ttl_seconds} | body)
+
+
+def introspect(api: Api, **asked_by: str) -> Any:
+    answer = api.post("/runners/permissions/introspect", asked_by)
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
 def shown(org: Org, grant: dict[str, Any]) -> dict[str, Any]:
     answer = org.viewer.api.get(place(grant))
     assert answer.status_code == 200, answer.content

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grants import access, approvals, queries
+from grants import access, approvals, queries, renewals
 from grants.models import PermissionGrant
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
@@ -110,6 +110,22 @@ def test_what_was_not_shown_is_not_approved(org: Org) -> None:
     assert response.status_code == 409
     assert send(org.approver, grant, "approve", operation_digest="nonsense").status_code == 422
     assert state(org, grant) == "requested"
+
+
+def test_a_renewal_says_what_it_renews_and_until_when_at_most(org: Org) -> None:
+    session = running(org)
+    grant = ask(org, session)
+    for who in (org.approver, org.person(Role.APPROVER)):
+        send(who, grant, "approve")
+    by = org.runner.principal
+    with org.scope():
+        waiting = renewals.renew(session.id, grant.id, ttl_seconds=1800, by=by, lease_epoch=1)
+    shown = browser(org.approver).get("/runners/approvals").content.decode()
+    assert page_of(session, "grants", ids.encode("grant", grant.id)) in shown
+    assert "and takes its place" in shown
+    for who in (org.approver, org.person(Role.APPROVER)):
+        send(who, waiting, "approve")
+    assert (state(org, grant), state(org, waiting)) == ("ended", "active")
 
 
 def test_revoking_ends_it(org: Org) -> None:
