@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from grants import access
+from grants import access, renewals, revocations
 from grants.models import GrantState, PermissionGrant
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import DomainError
@@ -202,6 +203,36 @@ def revoke(org: Org, session: RunnerSession, grant: PermissionGrant) -> Any:
     return attempt(org, partial(access.revoke, session.id, grant.id, by=org.operator.principal))
 
 
+def revoke_many(org: Org, session: RunnerSession) -> Any:
+    return attempt(
+        org,
+        partial(
+            revocations.revoke_all, by=org.operator.principal, reason="it leaks",
+            profile_id=session.profile_id,
+        ),
+    )  # fmt: skip
+
+
+def put_aside(org: Org, session: RunnerSession) -> Any:
+    acknowledged = partial(
+        outcomes.acknowledge, session.id, DesiredState.PAUSED, by=org.runner.principal,
+        lease_epoch=1,
+    )  # fmt: skip
+    return attempt(org, acknowledged)
+
+
+def due_soon(org: Org, grant: PermissionGrant) -> None:
+    """It expires while it is used."""
+    with org.scope():
+        soon = clock.now() + timedelta(milliseconds=10)
+        PermissionGrant.objects.filter(id=grant.id).update(expires_at=soon)
+
+
+def lapse(org: Org, session: RunnerSession, grant: PermissionGrant) -> Any:
+    by = principal.system(org.id)
+    return attempt(org, partial(access._lapse, session.id, grant.id, by))
+
+
 def assert_no_use_after_the_end(org: Org, session: RunnerSession, grant: PermissionGrant) -> int:
     of_grant = [
         event.kind
@@ -224,12 +255,22 @@ def uses_against_the_end(org: Org, end: str, rounds: int, figures: Figures) -> N
         grant = granted(org, session)
         ends: dict[str, Callable[[], Any]] = {
             "revoke": partial(revoke, org, session, grant),
+            "revoke many": partial(revoke_many, org, session),
+            "complete": partial(complete, org, session),
+            "pause": partial(put_aside, org, session),
             "cancel": partial(cancel, org, session),
             "lose": partial(reap, org, session),
+            "lapse": partial(lapse, org, session, grant),
         }
         if end == "lose":
             roads.overdue(org, session, "lease_expires_at")
+        elif end == "pause":
+            roads.pause(org, session)
+        elif end == "lapse":
+            due_soon(org, grant)
         *used, _ = at_once([partial(use, org, session, grant)] * 5 + [ends[end]])
+        while end == "lapse" and lapse(org, session, grant) != GrantState.EXPIRED:
+            pass
         assert Counter(used)[True] == assert_no_use_after_the_end(org, session, grant)
         assert use(org, session, grant) is not True
         records.assert_sound(org, session)
@@ -237,19 +278,57 @@ def uses_against_the_end(org: Org, end: str, rounds: int, figures: Figures) -> N
         figures.tell()
 
 
+ENDS = ("revoke", "revoke many", "complete", "pause", "cancel", "lose", "lapse")
+
+
 @pytest.mark.proves("grant.no-late-use")
-@pytest.mark.parametrize("end", ["revoke", "cancel", "lose"])
+@pytest.mark.parametrize("end", ENDS)
 def test_uses_against_the_end_of_a_grant(org: Org, end: str, figures: Figures) -> None:
-    uses_against_the_end(org, end, ROUNDS // 4, figures)
+    """With all its cases a thousand uses."""
+    uses_against_the_end(org, end, 30, figures)
 
 
 @pytest.mark.nightly
 @pytest.mark.proves("grant.no-late-use")
-@pytest.mark.parametrize("end", ["revoke", "cancel", "lose"])
+@pytest.mark.parametrize("end", ENDS)
 def test_uses_against_the_end_of_a_grant_for_longer(
     org: Org, end: str, figures: Figures, length: Callable[..., int]
 ) -> None:
-    uses_against_the_end(org, end, length(7_000), figures)
+    uses_against_the_end(org, end, length(3_000), figures)
+
+
+@pytest.mark.proves("grant.no-late-use", "grant.renewal")
+@pytest.mark.parametrize("end", ["revoke", "complete", "cancel", "lose"])
+def test_renewals_against_the_end_of_a_grant(org: Org, end: str) -> None:
+    """None stands after the end, and what is over stays over."""
+    on = factories.profile(org, grant_policy=[{"operation": "*", "auto": True}])
+    for _ in range(10):
+        session = factories.running(org, factories.pending(org, on))
+        grant = granted(org, session)
+        ends: dict[str, Callable[[], Any]] = {
+            "revoke": partial(revoke, org, session, grant),
+            "complete": partial(complete, org, session),
+            "cancel": partial(cancel, org, session),
+            "lose": partial(reap, org, session),
+        }
+        if end == "lose":
+            roads.overdue(org, session, "lease_expires_at")
+        longer = [partial(renew, org, session, grant, ttl) for ttl in (600, 1200, 1800)]
+        at_once([*longer, ends[end]])
+        assert renew(org, session, grant, 3600) in ("conflict", "lease_lost")
+        assert use(org, session, grant) is not True
+        kinds = [kind for kind in records.kinds(org, session) if kind.startswith("grant.")]
+        ended = next(n for n, kind in enumerate(kinds) if kind in ("grant.revoked", "grant.ended"))
+        assert "grant.renewed" not in kinds[ended:]
+        records.assert_sound(org, session)
+
+
+def renew(org: Org, session: RunnerSession, grant: PermissionGrant, ttl_seconds: int) -> Any:
+    again = partial(
+        renewals.renew, session.id, grant.id, ttl_seconds=ttl_seconds, by=org.runner.principal,
+        lease_epoch=1,
+    )  # fmt: skip
+    return attempt(org, again)
 
 
 @pytest.mark.proves("grant.single-use")
