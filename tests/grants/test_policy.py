@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grants import policy
 from keeptrusts_runners import ids
@@ -43,6 +46,50 @@ def test_the_longest_pattern_that_matches_counts(
 ) -> None:
     found = policy.rule_for([{"operation": pattern} for pattern in patterns], operation)
     assert (found or {}).get("operation") == expected
+
+
+_WORDS = st.text("ab.", min_size=1, max_size=5)
+_PATTERNS = st.lists(_WORDS | _WORDS.map(lambda word: word + "*") | st.just("*"), max_size=12)
+
+
+@given(patterns=_PATTERNS, operation=_WORDS, seed=st.randoms())
+def test_of_overlapping_patterns_one_counts_in_whatever_order_they_stand(
+    patterns: list[str], operation: str, seed: Random
+) -> None:
+    rules = [{"operation": pattern} for pattern in patterns]
+    found = policy.rule_for(rules, operation)
+    seed.shuffle(rules)
+    assert policy.rule_for(rules, operation) == found
+    # Said the other way round: the operation itself, or the first of its prefixes from the longest.
+    prefixes = [operation, *(operation[:n] + "*" for n in range(len(operation), -1, -1))]
+    expected = next((each for each in prefixes if each in patterns), None)
+    assert (found or {}).get("operation") == expected
+
+
+def test_as_many_and_as_long_patterns_as_may_be_are_told_apart(org: Org) -> None:
+    longest = "a" * 198
+    rules = [
+        {"operation": longest[: 99 + n] + "*", "auto": True, "max_ttl_seconds": 601 + n}
+        for n in range(99)
+    ]
+    session = under(org, {"operation": "*"}, *rules)
+    for length in (99, 150, 197):
+        operation = longest[:length] + "."
+        grant = requested(org, session, operation=operation)
+        assert grant["state"] == "active"
+        longer = {"operation": operation, "ttl_seconds": 602 + length - 99}
+        assert ask(org.runner.api, session, **longer).status_code == 422
+    assert requested(org, session, operation=longest[:98])["state"] == "requested"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a*b", "**", "a**", "*a", "", " ", "a b", "a\n", "(a+)+$*x", "é*", "a" * 201]
+)
+def test_patterns_that_are_none_are_refused(org: Org, pattern: str) -> None:
+    body = {"name": "p", "execution_target": "x", "grant_policy": [{"operation": pattern}]}
+    answer = org.admin.api.post("/runners/profiles", body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/grant_policy/0/operation"
 
 
 # --- no rule ---------------------------------------------------------------------------------
