@@ -1,9 +1,11 @@
 """Holding on to a claimed session: heartbeats, the state its owner wants, and losing it."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 
 from keeptrusts_runners.runner.client import ApiError, spread
 from keeptrusts_runners.runner.session import Claim, LeaseLost, SessionClient
@@ -18,7 +20,8 @@ _PATIENCE = 1.0
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def _now() -> float:
+def now() -> float:
+    """Seconds of the clock that leases are counted by."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -34,13 +37,15 @@ class Lease:
         self._token = token
         self._interval = claim.heartbeat_seconds
         self._seconds = claim.lease_seconds
-        self._held_until = _now() + claim.lease_seconds
+        self._held_until = now() + claim.lease_seconds
+        self._ends: tuple[float, datetime] | None = None
         self._beating = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(
             target=self._keep, name=f"heartbeat {claim.session_id}", daemon=True
         )
         self.on_change: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
         self.desired_state = "running"
         self.lost: str | None = None
         session.observe = self._observe
@@ -57,7 +62,7 @@ class Lease:
         """One acknowledged heartbeat, however many tries it takes. Raises LeaseLost."""
         with self._beating:
             while not self._closed.is_set():
-                sent_at = _now()
+                sent_at = now()
                 try:
                     answer = self._session.heartbeat(
                         patience=_PATIENCE, timeout=self._answer_time()
@@ -70,7 +75,7 @@ class Lease:
                 else:
                     # Counted from sending: the server's clock for this lease started no earlier.
                     self._held_until = sent_at + self._seconds
-                    self._take_terms(answer)
+                    self._take_terms(answer, sent_at)
                     return
 
     def harness_ended(self) -> None:
@@ -79,13 +84,14 @@ class Lease:
         Only the server can still end the lease, so that a result survives an outage that is
         longer than the lease.
         """
-        self._held_until = max(self._held_until, _now() + HAND_BACK_SECONDS)
+        self._held_until = max(self._held_until, now() + HAND_BACK_SECONDS)
 
     def lose(self, reason: str) -> None:
         """Record that the session is not ours any more."""
         if self.lost is None:
             self.lost = reason
             self._closed.set()
+            self.on_lost()
             self.on_change()
 
     @contextmanager
@@ -102,6 +108,20 @@ class Lease:
         """The Pause of everything that is written under this lease."""
         return self._closed.wait(seconds)
 
+    def local_time(self, moment: str) -> float:
+        """When `now` shows what the server calls `moment`, or a little earlier; never, when that
+        is not to be told.
+
+        The end of the lease is known by both clocks. That neither need be right is the point.
+        """
+        if self._ends is None:
+            return math.inf
+        here, there = self._ends
+        try:
+            return here + (datetime.fromisoformat(moment) - there).total_seconds()
+        except (ValueError, TypeError):
+            return math.inf
+
     def _keep(self) -> None:
         try:
             while not self._closed.wait(self._interval * spread(0.85, 1.0)):
@@ -114,19 +134,22 @@ class Lease:
                 self.lose("the heartbeats ended")
 
     def _lose_when_overdue(self, error: Exception) -> None:
-        if _now() >= self._held_until:
+        if now() >= self._held_until:
             self.lose("no heartbeat was acknowledged for a whole lease")
             raise LeaseLost(self.lost) from error
 
     def _answer_time(self) -> float:
-        left = self._held_until - _now()
+        left = self._held_until - now()
         return max(0.5, min(10.0, self._seconds / 4, left))
 
-    def _take_terms(self, answer: dict[str, object]) -> None:
+    def _take_terms(self, answer: dict[str, object], sent_at: float) -> None:
         terms = answer.get("lease")
         if isinstance(terms, dict):
             self._seconds = float(terms.get("ttl_seconds") or self._seconds)
             self._interval = float(terms.get("heartbeat_interval_seconds") or self._interval)
+            with suppress(ValueError):
+                there = datetime.fromisoformat(str(terms.get("expires_at")))
+                self._ends = (sent_at + self._seconds, there)
         if isinstance(token := answer.get("session_token"), str):
             # A full disk is no reason to miss a heartbeat: the last token is good for long.
             with suppress(OSError):

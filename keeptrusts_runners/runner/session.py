@@ -1,6 +1,7 @@
 """One claimed session as its executor sees it: what the claim said, and the writes it allows."""
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 from keeptrusts_runners.runner.client import ApiError, Client, Pause
 from keeptrusts_runners.runner.tokens import SessionToken
 from keeptrusts_runners.runner.transport import Answer, Content, Transport, content_digest
+
+# A connection of the harness waits for these answers.
+_FOR_GRANTS: dict[str, Any] = {"patience": 5.0, "timeout": 5.0}
+_GRANT_PAGES = 5
 
 OWNERSHIP_OVER = frozenset({401, 403, 404, 410})
 """Statuses that say, to a session token, that its authority has ended."""
@@ -52,7 +57,7 @@ class Claim:
 
 
 class SessionClient:
-    """The writes of one session under its token. The token names the epoch, so nothing else does.
+    """The requests of one session under its token, which names the epoch, so nothing else does.
 
     Every answer is shown to `observe` as ``desired_state``; every refusal that means the end of
     our authority is raised as LeaseLost.
@@ -66,17 +71,17 @@ class SessionClient:
         self.observe: Callable[[str], None] = lambda desired_state: None
 
     def heartbeat(self, *, patience: float, timeout: float) -> dict[str, Any]:
-        body = self._write(
+        body = self._send(
             "POST", "/heartbeat", {}, patience=patience, timeout=timeout, any_refusal_ends=True
         ).body
         return body if isinstance(body, dict) else {}
 
     def add_events(self, events: list[dict[str, Any]], *, patience: float) -> None:
-        self._write("POST", "/events", {"events": events}, patience=patience)
+        self._send("POST", "/events", {"events": events}, patience=patience)
 
     def end(self, change: dict[str, Any], *, patience: float) -> dict[str, Any]:
         """PATCH with an ending or an acknowledgement; answers the session."""
-        body = self._write("PATCH", "", change, patience=patience).body
+        body = self._send("PATCH", "", change, patience=patience).body
         return body if isinstance(body, dict) else {}
 
     def upload(self, path: Path, name: str, kind: str, media_type: str) -> dict[str, Any]:
@@ -85,7 +90,7 @@ class SessionClient:
             sha256 = hashlib.file_digest(file, "sha256").digest()
         size = path.stat().st_size
         key = hashlib.sha256(f"{name}\0{kind}\0{sha256.hex()}".encode()).hexdigest()[:40]
-        answer = self._write(
+        answer = self._send(
             "POST",
             "/artifacts",
             content=Content(media_type, path=path, length=size),
@@ -96,7 +101,32 @@ class SessionClient:
         )
         return answer.body if isinstance(answer.body, dict) else {}
 
-    def _write(
+    def grants(self, **query: str) -> list[dict[str, Any]]:
+        """Its permission grants by the filters of the list, newest first; a thousand at most."""
+        found: list[dict[str, Any]] = []
+        for _ in range(_GRANT_PAGES):
+            asked = {"limit": "200", **query}
+            body = self._send("GET", "/permissions", query=asked, **_FOR_GRANTS).body or {}
+            found += body.get("items", [])
+            if not body.get("next_cursor"):
+                break
+            query["cursor"] = body["next_cursor"]
+        return found
+
+    def request_grant(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Operation, reason and ttl_seconds; answers the grant, active or not."""
+        return self._once("/permissions", wanted)
+
+    def use_grant(self, grant_id: str, target: str) -> dict[str, Any]:
+        """Record a use; answers among others `allowed` and `expires_at`."""
+        return self._once(f"/permissions/{grant_id}/use", {"target": target})
+
+    def _once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        key = str(uuid.uuid4())
+        answer = self._send("POST", path, body, idempotency_key=key, **_FOR_GRANTS).body
+        return answer if isinstance(answer, dict) else {}
+
+    def _send(
         self,
         method: str,
         path: str,

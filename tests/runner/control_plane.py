@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 DEADLINE = 30.0
+# Its clock is years ahead of that of any runner: nothing may compare the two.
+AHEAD = timedelta(days=3650)
 LOOK_SECONDS = 0.05
 CLIENT = ("client_runner", "s3cret-of/the+runner")
 
@@ -61,6 +64,17 @@ class FakeSession:
 
     def artifact(self, name: str) -> bytes:
         return next(item["bytes"] for item in self.artifacts if item["name"] == name)
+
+
+def moment(seconds: float) -> str:
+    """So many seconds from now by the control plane's clock."""
+    return (datetime.now(UTC) + AHEAD + timedelta(seconds=seconds)).isoformat()
+
+
+def state_of(grant: dict[str, Any]) -> str:
+    """What a grant is now, whether or not anybody has come by."""
+    over = grant["state"] == "active" and grant["expires_at"] <= moment(0)
+    return "expired" if over else str(grant["state"])
 
 
 class Refusal(Exception):
@@ -203,6 +217,11 @@ class ControlPlane:
         """As the reaper does it."""
         with self.changed:
             session.state = "pending"
+
+    def grant(self, session: FakeSession, operation: str, **facts: Any) -> dict[str, Any]:
+        """An active grant, as a person issues it."""
+        with self.changed:
+            return self._grant(session, {"operation": operation, "ttl_seconds": 600, **facts})
 
     def want(self, session: FakeSession, state: str) -> None:
         with self.changed:
@@ -428,6 +447,7 @@ class ControlPlane:
             "desired_state": session.desired_state,
             "lease": {
                 "epoch": session.epoch,
+                "expires_at": moment(session.lease_seconds),
                 "ttl_seconds": session.lease_seconds,
                 "heartbeat_interval_seconds": session.heartbeat_seconds,
             },
@@ -472,29 +492,51 @@ class ControlPlane:
     def _artifact_content(self, session: FakeSession, _: Request, wanted: str) -> tuple[int, Any]:
         return 200, next(item["bytes"] for item in session.artifacts if item["id"] == wanted)
 
-    def _list_grants(self, session: FakeSession, _: Request) -> tuple[int, Any]:
-        return 200, {"items": session.grants, "next_cursor": None}
+    def _list_grants(self, session: FakeSession, request: Request) -> tuple[int, Any]:
+        found = [{**grant, "state": state_of(grant)} for grant in reversed(session.grants)]
+        if (states := request.query.get("state")) is not None:
+            found = [grant for grant in found if grant["state"] in states.split(",")]
+        if (operation := request.query.get("operation")) is not None:
+            found = [grant for grant in found if grant["operation"] == operation]
+        return 200, {"items": found, "next_cursor": None}
 
     def _request_grant(self, session: FakeSession, request: Request) -> tuple[int, Any]:
-        number = len(session.grants) + 1
-        grant = {
-            "id": f"grant_{number}",
-            "approvals": [],
-            "uses": 0,
-            "state": self.grants_become,
-            "epoch": session.epoch,
-            **request.json,
-        }
-        session.grants.append(grant)
+        assert set(request.json) <= {"operation", "resource", "reason", "ttl_seconds"}
+        grant = self._grant(session, {"state": self.grants_become, **request.json})
         return 201, {**grant, "desired_state": session.desired_state}
 
-    def _use_grant(self, session: FakeSession, _: Request, wanted: str) -> tuple[int, Any]:
+    @staticmethod
+    def _grant(session: FakeSession, facts: dict[str, Any]) -> dict[str, Any]:
+        grant = {
+            "id": f"grant_{len(session.grants) + 1}",
+            "approvals": [],
+            "constraints": {},
+            "uses": 0,
+            "targets": [],
+            "state": "active",
+            "single_use": False,
+            "lease_epoch": session.epoch,
+            "expires_at": moment(facts["ttl_seconds"]),
+            **facts,
+        }
+        session.grants.append(grant)
+        return grant
+
+    def _use_grant(self, session: FakeSession, request: Request, wanted: str) -> tuple[int, Any]:
         grant = next(item for item in session.grants if item["id"] == wanted)
-        if grant["state"] != "active" or grant["epoch"] != session.epoch:
-            raise Refusal(409, "grant_not_usable", f"the grant is {grant['state']}")
-        grant["uses"] += 1
-        answer = {"id": wanted, "allowed": True, "uses": grant["uses"]}
-        return 200, {**answer, "desired_state": session.desired_state}
+        allowed = state_of(grant) == "active" and grant["lease_epoch"] == session.epoch
+        if allowed:
+            grant["uses"] += 1
+            grant["targets"].append(request.json.get("target"))
+            grant["state"] = "consumed" if grant["single_use"] else "active"
+        return 200, {
+            "id": wanted,
+            "allowed": allowed,
+            "uses": grant["uses"],
+            "expires_at": grant["expires_at"],
+            "state": state_of(grant),
+            "desired_state": session.desired_state,
+        }
 
     def _patch(self, session: FakeSession, request: Request) -> tuple[int, Any]:
         body = request.json
