@@ -108,6 +108,8 @@ _AREAS: dict[str, dict[str, str]] = {
         "grant.authority": "Who could do what at an instant, and by whose decision, can be asked.",
         "grant.single-use": "A grant for a single use is used once.",
         "grant.recorded": "Every request, decision, use, refusal and end is recorded.",
+        "grant.egress-only-with-grant": "The runner's proxy passes nothing without a grant.",
+        "grant.egress-cut": "The runner's proxy cuts what is open when its grant or lease ends.",
     },
     "Evidence (contract §6, §7)": {
         "ledger.same-transaction": "Nothing changes without its record, in one transaction.",

@@ -13,7 +13,8 @@ What a harness is
 
 What a harness is given
     A process group of its own, a fresh working directory, and an environment of exactly these
-    names, plus those that the operator passes on with ``--pass-env``:
+    names, plus those that the operator passes on with ``--pass-env``, and with ``--egress``
+    HTTP_PROXY, HTTPS_PROXY and NO_PROXY in capitals and small letters:
 
     ==============================  ===========================================================
     PATH, LANG                      as the runner has them

@@ -2,9 +2,13 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keeptrusts_runners.runner.client import ApiError
+from keeptrusts_runners.runner.egress import EgressProxy
+from keeptrusts_runners.runner.egress_grants import Grants
 from keeptrusts_runners.runner.events import EventStream
 from keeptrusts_runners.runner.harness import HarnessRefused, Prepared, prepare
 from keeptrusts_runners.runner.lease import HAND_BACK_SECONDS, Lease
@@ -92,9 +96,9 @@ class Attempt:
     def _run_until_settled(self, harness: Prepared, workspace: Workspace) -> str:
         """Run the harness; again, when a wish to stop it was withdrawn while it stopped."""
         while True:
-            end = self._supervision.run(
-                harness.command, self._environment(workspace), workspace, self._events
-            )
+            with self._way_out() as proxy_variables:
+                environment = self._environment(workspace) | proxy_variables
+                end = self._supervision.run(harness.command, environment, workspace, self._events)
             outcome = self._judge(end, workspace)
             try:
                 if outcome is not None:
@@ -167,6 +171,18 @@ class Attempt:
         if self._lease.desired_state == "paused":
             raise LeaseLost(f"the pause was refused: {refusal}") from refusal
         self._events = EventStream(self._session, self._lease)
+
+    @contextmanager
+    def _way_out(self) -> Iterator[dict[str, str]]:
+        """The variables that lead one harness process to its proxy; none without one."""
+        options = self._options
+        if not options.egress:
+            yield {}
+            return
+        grants = Grants(self._session, self._lease, self.claim.epoch, options.egress_request)
+        proxy = EgressProxy(grants, self._lease, self._events, options.url, options.egress_private)
+        with proxy:
+            yield proxy.environment()
 
     def _environment(self, workspace: Workspace) -> dict[str, str]:
         passed = ("PATH", "LANG", *self._options.pass_env)

@@ -5,8 +5,9 @@ import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from keeptrusts_runners.runner.egress_target import BadTarget, Target
 from keeptrusts_runners.runner.tokens import read_secret
 from keeptrusts_runners.runner.transport import Transport
 
@@ -37,6 +38,9 @@ class Options:
     wait_seconds: int = 20
     poll_seconds: float = 2.0
     stop_grace_seconds: float = 20.0
+    egress: bool = False
+    egress_request: int | None = None
+    egress_private: list[str] = field(default_factory=list)
     once: bool = False
     as_json: bool = False
 
@@ -114,8 +118,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="time a harness has to stop before it is killed (default: 20)",
     )
+    _add_egress(parser)
     add("--once", action="store_true", help="wait for one session, execute it, and exit")
     add("--json", action="store_true", dest="as_json", help="one JSON object a line, on stdout")
+
+
+def _add_egress(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--egress",
+        action="store_true",
+        help="lead harnesses to the network through a proxy that passes what a grant"
+        " network.egress:HOST:PORT of their session allows",
+    )
+    add(
+        "--egress-request",
+        type=float,
+        nargs="?",
+        const=600,
+        metavar="S",
+        help="with --egress: request the grant that is missing, for S seconds (default: 600)",
+    )
+    add(
+        "--egress-private",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --egress: this name, and those below it, may lead to private addresses; may be"
+        " repeated (default: names lead to public addresses only)",
+    )
 
 
 def read_options(given: argparse.Namespace) -> Options:
@@ -139,9 +170,30 @@ def read_options(given: argparse.Namespace) -> Options:
         wait_seconds=_whole("--wait-seconds", given.wait_seconds, 0, 30),
         poll_seconds=_between("--poll-seconds", given.poll_seconds, 0.05, 300),
         stop_grace_seconds=_between("--stop-grace-seconds", given.stop_grace_seconds, 0, 600),
+        egress=given.egress,
+        **_egress(given),
         once=given.once,
         as_json=given.as_json,
     )
+
+
+def _egress(given: argparse.Namespace) -> dict[str, Any]:
+    wanted, names = given.egress_request, given.egress_private
+    if not given.egress and (wanted is not None or names):
+        raise UsageError(f"--egress-{'private' if names else 'request'}: say --egress as well")
+    if wanted is not None:
+        wanted = _whole("--egress-request", wanted, 1, 7 * 24 * 3600)
+    return {"egress_request": wanted, "egress_private": [_name(name) for name in names]}
+
+
+def _name(text: str) -> str:
+    try:
+        target = Target.of(f"{text.removeprefix('.')}:1")
+    except BadTarget as error:
+        raise UsageError(f"--egress-private: {error}") from error
+    if target.address is not None:
+        raise UsageError(f"--egress-private: {text} is an address; a grant names it as it is")
+    return target.host
 
 
 def _harness_dir(path: Path | None) -> Path:

@@ -120,6 +120,11 @@ def test_an_empty_secret_file_is_one_clear_line(secret: Path) -> None:
         (["--harness-dir", "/absent"], "--harness-dir: /absent is not a directory"),
         (["--url", "ftp://there"], "--url: not an http or https address: ftp://there"),
         (["--url", "http://there:port"], "--url: "),
+        (["--egress-request"], "--egress-request: say --egress as well"),
+        (["--egress-private", "a"], "--egress-private: say --egress as well"),
+        (["--egress", "--egress-request", "0"], "--egress-request: 0 is not between 1 and 604800"),
+        (["--egress", "--egress-private", "a/b"], "--egress-private: 'a/b' is not a host's name"),
+        (["--egress", "--egress-private", "10.0.0.1"], "--egress-private: 10.0.0.1 is an address"),
         (["--work-dir", "/dev/null/x"], "cannot use /dev/null/x: Not a directory"),
     ],
 )
