@@ -89,6 +89,7 @@ def runner(stage: Stage, url: str, profiles: list[str], slots: int, logs: Path) 
         "--client-secret-file", str(stage.client_secret_file),
         "--name", "demo-runner",
         "--slots", str(slots),
+        "--egress",
     ]  # fmt: skip
     for profile in profiles:
         command += ["--profile", profile]

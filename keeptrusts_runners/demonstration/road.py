@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,6 +31,9 @@ _TOLD = {
     "grant.activated": "grant active",
     "grant.used": "grant used",
     "grant.ended": "grant ended",
+    "grant.revoked": "grant revoked",
+    "x.egress.refused": "egress refused",
+    "x.egress.cut": "egress cut",
     "artifact.stored": "artifact",
     "state.completed": "complete",
     "state.failed": "failed",
@@ -49,30 +53,27 @@ class Road:
         self.bar = _Bar(out)
         self.started = time.monotonic()
 
-    def walk(self, profile_id: str, directory: Path) -> int:
-        """0 when the session completed and its bundle verifies offline."""
-        self._clear_the_way(profile_id)
-        session = self.operator.call(
-            "POST",
-            "/v1/runners/sessions",
-            {
-                "profile_id": profile_id,
-                "task_id": "demo-once",
-                "input": {
-                    "job": "collect-artifacts",
-                    "root": str(env.BASE_DIR),
-                    "checkpoint_every": 50,
-                },
-            },
-        )
-        self.tell("dispatched", session["id"])
-        ended = self._follow(f"/v1/runners/sessions/{session['id']}")
+    def walk(self, profile_id: str, directory: Path, then: Callable[[], None]) -> int:
+        """0 when the session completed and its bundle verifies offline; `then` is between them."""
+        given = {"job": "collect-artifacts", "root": str(env.BASE_DIR), "checkpoint_every": 50}
+        session = self.dispatch(profile_id, "demo-once", given)
+        path = f"/v1/runners/sessions/{session['id']}"
+        ended = self.follow(path, lambda event: self.hear(path, event))
         if ended["state"] != "completed":
             error = ended["error"] or {}
             raise CommandError(
                 f"The session ended as {ended['state']}: {error.get('message') or ended['reason']}"
             )
+        then()
         return self._verify(session["id"], directory)
+
+    def dispatch(self, profile_id: str, task_id: str, given: dict[str, Any]) -> dict[str, Any]:
+        """A session of a profile that nothing else is open of."""
+        self._clear_the_way(profile_id)
+        body = {"profile_id": profile_id, "task_id": task_id, "input": given}
+        session: dict[str, Any] = self.operator.call("POST", "/v1/runners/sessions", body)
+        self.tell("dispatched", session["id"])
+        return session
 
     def _clear_the_way(self, profile_id: str) -> None:
         """Cancel what an interrupted demo has left: the one runner would wait with it for an
@@ -89,13 +90,14 @@ class Road:
         self.out.write(f"{seconds:6.2f} s  {what:<17}  {detail}\n")
         self.out.flush()
 
-    def _follow(self, path: str) -> dict[str, Any]:
+    def follow(self, path: str, hear: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """The session at its end; `hear` is told of each event."""
         seq = 0
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for event in self.operator.pages(f"{path}/events", after_seq=str(seq)):
                 seq = event["seq"]
-                self._hear(path, event)
+                hear(event)
             session: dict[str, Any] = self.operator.call("GET", path)
             self.bar.show(session["progress"])
             if session["state"] in _FINAL and seq >= session["counts"]["events"]:
@@ -103,7 +105,8 @@ class Road:
             time.sleep(0.1)
         raise CommandError(f"The session did not end within {PATIENCE_SECONDS} s.")
 
-    def _hear(self, path: str, event: dict[str, Any]) -> None:
+    def hear(self, path: str, event: dict[str, Any]) -> None:
+        """Tell it, and approve what is asked for."""
         told = _TOLD.get(event["kind"])
         if told:
             self.tell(told, _detail(event))

@@ -72,6 +72,14 @@ PROFILES: dict[str, tuple[dict[str, Any], str | None]] = {
         },
         "flaky_report.py",
     ),
+    "guarded-download": (
+        {
+            "description": "Downloads what a grant lets it reach, as long as the grant lasts.",
+            "execution_target": "process",
+            "lease": _QUICK,
+        },
+        "guarded_download.py",
+    ),
     "hands-on": (
         {
             "description": "For your own first requests: the demo's runner leaves it alone.",

@@ -36,6 +36,16 @@ ROAD = (
     "evidence verified",
 )
 
+WAY_OUT = (
+    "grant requested",
+    "grant approved",
+    "grant active",
+    "grant used",
+    "grant revoked",
+    "egress cut",
+    "complete",
+)
+
 
 @dataclass
 class Walked:
@@ -85,6 +95,11 @@ def test_the_road_is_told_step_by_step_and_nothing_is_left_behind(walked: Walked
     steps = [step.strip() for step in told]
     places = [steps.index(step) for step in ROAD]
     assert places == sorted(places), steps
+    # Its own steps are after those of the road; anchoring goes on meanwhile.
+    scene = steps[steps.index("complete") + 1 : steps.index("anchoring")]
+    places = [scene.index(step) for step in WAY_OUT]
+    assert places == sorted(places), scene
+    assert "egress refused" in scene
     assert steps[-1] == "evidence verified"
     assert "\nVERIFIED\n" in walked.ended.stdout
     assert re.search(r"^Anchor +record \d+ is leaf \d+ of \d+", walked.ended.stdout, re.MULTILINE)

@@ -15,6 +15,7 @@ from keeptrusts_runners.demonstration import cast, stage
 from keeptrusts_runners.demonstration.road import Road
 from keeptrusts_runners.demonstration.show import Show
 from keeptrusts_runners.demonstration.stage import Stage
+from keeptrusts_runners.demonstration.way_out import download
 from keeptrusts_runners.identity.scopes import Role
 from keeptrusts_runners.management.processes import UntilStopped
 
@@ -102,10 +103,11 @@ class Command(BaseCommand):
                 return show(here, server, profiles, logs)
 
     def _once(self, here: Stage, server: cast.Server, profiles: dict[str, str], logs: Path) -> int:
-        served = profiles["artifact-collection"]
-        with cast.runner(here, server.url, [served], 1, logs):
+        collection, guarded = profiles["artifact-collection"], profiles["guarded-download"]
+        with cast.runner(here, server.url, [collection, guarded], 1, logs):
             evidence = settings.ENVIRONMENT.data_dir / "evidence"
-            return Road(here, server.url, sys.stdout).walk(served, evidence)
+            road = Road(here, server.url, sys.stdout)
+            return road.walk(collection, evidence, then=lambda: download(road, guarded))
 
     def _show(self, here: Stage, server: cast.Server, profiles: dict[str, str], logs: Path) -> int:
         served = [profile for name, profile in profiles.items() if name != "hands-on"]
