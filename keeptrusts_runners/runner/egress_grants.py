@@ -92,8 +92,10 @@ class Grants:
 
     def _since(self, since: float) -> list[Grant]:
         """The active grants, listed at `since` or later; one listing serves all who wait for it."""
+        called = time.monotonic()
         with self._listing:
-            if self._listed_at < since:
+            # A failure is shared with those who waited meanwhile, and kept for nobody else.
+            if self._listed_at < (called if isinstance(self._listed, Refused) else since):
                 self._lease.wait_closed(self._listed_at + _LISTING_SPACING - time.monotonic())
                 self._listed_at = time.monotonic()
                 self._listed = self._list()

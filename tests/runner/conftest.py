@@ -59,6 +59,9 @@ class RunnerProcess:
         """The exit status."""
         return self._process.wait(DEADLINE)
 
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
     def errors(self) -> str:
         """What it wrote to stderr until its end."""
         self._process.wait(DEADLINE)

@@ -13,7 +13,16 @@ import pytest
 from keeptrusts_runners.runner.build import build
 from tests.runner.conftest import ROOT, Publish, StartRunner
 from tests.runner.control_plane import CLIENT, DEADLINE, ControlPlane
-from tests.runner.way_out import OpenProxy, Site, is_cut, opener, read_to_end, refusals
+from tests.runner.way_out import (
+    SAYS_ITS_PROXY,
+    OpenProxy,
+    Proxy,
+    Site,
+    is_cut,
+    opener,
+    read_to_end,
+    refusals,
+)
 
 RARELY = 600
 
@@ -231,6 +240,47 @@ def test_while_the_control_plane_is_away_nothing_new_passes(
     plane.away = True
     assert proxy.get(site.place).startswith("HTTP/1.1 503 ")
     assert site.requests == []
+
+
+def test_a_lost_answer_to_a_use_is_one_use(
+    plane: ControlPlane, open_proxy: OpenProxy, site: Site
+) -> None:
+    proxy, session, _ = open_proxy()
+    plane.grant(session, site.operation, single_use=True)
+    plane.lose_answer("/use")
+    assert proxy.get(site.place).endswith("hello")
+    assert session.grants[0]["uses"] == 1
+
+
+@pytest.mark.proves("grant.egress-only-with-grant")
+def test_a_granted_name_that_leads_to_this_host_is_refused_and_costs_no_use(
+    plane: ControlPlane, open_proxy: OpenProxy, site: Site
+) -> None:
+    proxy, session, _ = open_proxy("--egress-private", "localhost")
+    plane.grant(session, f"network.egress:localhost:{site.port}", single_use=True)
+    assert proxy.get(f"localhost:{site.port}").startswith("HTTP/1.1 403 ")
+    plane.wait_for(lambda: refusals(session), "the refusal on record")
+    assert refusals(session)[0]["reason"] == "private_address"
+    assert site.requests == []
+    assert session.grants[0]["uses"] == 0
+
+
+def test_nothing_of_a_proxy_stays_in_the_runner(
+    plane: ControlPlane, publish: Publish, start_runner: StartRunner, site: Site
+) -> None:
+    runner = start_runner("--egress", "--wait-seconds", "0")
+    plane.wait_for(lambda: len(plane.claims) > 2, "a few claims")
+    before = runner.threads()
+    session = plane.dispatch(publish(SAYS_ITS_PROXY))
+    plane.wait_for(lambda: session.lines("stdout"), "the proxy's address")
+    proxy = Proxy(session.lines("stdout")[0])
+    plane.grant(session, site.operation)
+    proxy.get("127.0.0.1:1")
+    with proxy.download(site.place) as sock, proxy.connection(b"GET "):
+        assert runner.threads() > before
+        plane.want(session, "cancelled")
+        assert is_cut(sock)
+    plane.wait_for(lambda: runner.threads() <= before, "the end of its threads")
 
 
 def test_repeated_refusals_are_told_together(
