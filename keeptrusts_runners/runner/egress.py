@@ -149,7 +149,7 @@ class EgressProxy:
         return addresses
 
     async def _poll(self) -> None:
-        """Notice grants that end before their time; asks only while something is open."""
+        """Notice grants that end early, or later than before; asks only while something is open."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             # From before the question: what was allowed since is not in its answer.
@@ -159,7 +159,9 @@ class EgressProxy:
             with suppress(Refused):
                 active = await _apart(self._grants.active)
                 for connection in held:
-                    if connection.grant_id not in active:
+                    if connection.grant_id in active:
+                        connection.end_at(active[connection.grant_id])
+                    else:
                         connection.end_now("grant_ended")
 
 
@@ -199,6 +201,13 @@ class _Connection:
     def hold(self, allowed: Pass, end: asyncio.Timeout) -> None:
         """From now on `end_now` ends it."""
         self._allowed, self._end = allowed, end
+
+    def end_at(self, moment: float) -> None:
+        """By the lease's clock: its grant may have been renewed."""
+        left = _finite(moment - now())
+        if self._end is not None and left is not None:
+            with suppress(RuntimeError):  # it is ending
+                self._end.reschedule(asyncio.get_running_loop().time() + left)
 
     def end_now(self, reason: str) -> None:
         if self._end is not None:

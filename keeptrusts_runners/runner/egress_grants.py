@@ -77,9 +77,10 @@ class Grants:
                 tried.add(grant["id"])
         raise Refused(403, "not_granted", f"the grant of {target.operation} has just ended")
 
-    def active(self) -> set[str]:
-        """The ids of the grants that are active now."""
-        return {str(grant["id"]) for grant in self._since(time.monotonic())}
+    def active(self) -> dict[str, float]:
+        """The grants that are active now, by id, and when each ends; a renewed one ends later."""
+        found = self._since(time.monotonic())
+        return {str(grant["id"]): self._end_of(grant) for grant in found}
 
     def _for(self, target: Target, since: float) -> list[Grant]:
         """The grants of this target as of `since` or later, those for many uses first."""
@@ -117,8 +118,10 @@ class Grants:
             raise self._unavailable(error) from error
         if answer.get("allowed") is not True:
             return None
-        ends_at = self._lease.local_time(str(answer.get("expires_at") or ""))
-        return Pass(str(grant["id"]), ends_at, bool(grant.get("single_use")))
+        return Pass(str(grant["id"]), self._end_of(answer), bool(grant.get("single_use")))
+
+    def _end_of(self, grant: Grant) -> float:
+        return self._lease.local_time(str(grant.get("expires_at") or ""))
 
     def _standing_or_requested(self, target: Target) -> Grant:
         with self._requesting:

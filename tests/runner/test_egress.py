@@ -12,7 +12,7 @@ import pytest
 
 from keeptrusts_runners.runner.build import build
 from tests.runner.conftest import ROOT, Publish, StartRunner
-from tests.runner.control_plane import CLIENT, DEADLINE, ControlPlane
+from tests.runner.control_plane import CLIENT, DEADLINE, ControlPlane, moment
 from tests.runner.way_out import (
     SAYS_ITS_PROXY,
     OpenProxy,
@@ -168,6 +168,22 @@ def test_an_expired_grant_cuts_a_running_download_though_the_control_plane_is_aw
     plane.away = False
     plane.wait_for(lambda: refusals(session, "x.egress.cut"), "the cut on record")
     assert refusals(session, "x.egress.cut")[0]["reason"] == "grant_expired"
+
+
+def test_what_is_open_lives_on_with_a_renewed_grant(
+    plane: ControlPlane, open_proxy: OpenProxy, site: Site
+) -> None:
+    proxy, session, _ = open_proxy()
+    grant = plane.grant(session, site.operation, ttl_seconds=4)
+    first_end = grant["expires_at"]
+    with proxy.download(site.place) as sock:
+        grant["expires_at"] = moment(600)
+        plane.wait_for(lambda: moment(-1) > first_end, "a second past the first end")
+        assert sock.recv(4096)
+        grant["state"] = "revoked"
+        assert is_cut(sock)
+    plane.wait_for(lambda: refusals(session, "x.egress.cut"), "the cut on record")
+    assert refusals(session, "x.egress.cut")[0]["reason"] == "grant_ended"
 
 
 @pytest.mark.proves("grant.egress-cut")
