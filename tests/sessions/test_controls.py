@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from grants import access, ledger
+from grants import consequences, ledger
 from keeptrusts_runners import clock
 from keeptrusts_runners.errors import LeaseLost
 from keeptrusts_runners.identity.principal import Principal
@@ -81,7 +81,7 @@ def _pause_forgotten_at_the_claim(patch: pytest.MonkeyPatch) -> None:
 
 
 def _grants_outlive_the_lease(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(access, "follow", lambda changes: {})
+    patch.setattr(consequences, "follow", lambda changes: {})
 
 
 def _transitions_not_recorded(patch: pytest.MonkeyPatch) -> None:
