@@ -17,7 +17,6 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.errors import (
     Conflict,
-    EvidenceExpired,
     EvidenceHeld,
     NotFound,
     PermissionDenied,
@@ -35,8 +34,7 @@ def _locked(session_id: UUID, by: Principal) -> RunnerSession:
     if not by.is_person:
         raise PermissionDenied("Only people annotate, hold and redact evidence.")
     session = transitions.lock(session_id, by=by)
-    if session.evidence_expired_at is not None:
-        raise EvidenceExpired(expired_at=clock.rfc3339(session.evidence_expired_at))
+    transitions.require_evidence(session)
     return session
 
 

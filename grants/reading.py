@@ -164,18 +164,12 @@ def histogram(head: LedgerHead) -> Histogram:
     return Histogram(head.began_at, head.bucket_seconds, head.buckets)
 
 
-# Both read one range of the primary key.
-_KINDS = """
-SELECT kind, count(*) FROM runner_event
+# One range of the primary key; `word` is a column.
+_WORDS = """
+SELECT {word}, count(*) FROM runner_event
  WHERE organization_id = %(organization)s AND session_id = %(session)s
-   AND seq > %(after)s AND seq < %(before)s
- GROUP BY kind ORDER BY count(*) DESC, kind LIMIT %(words)s
-"""
-_STEPS = """
-SELECT step, count(*) FROM runner_event
- WHERE organization_id = %(organization)s AND session_id = %(session)s
-   AND seq > %(after)s AND seq < %(before)s AND step IS NOT NULL
- GROUP BY step ORDER BY count(*) DESC, step LIMIT %(words)s
+   AND seq > %(after)s AND seq < %(before)s AND {word} IS NOT NULL
+ GROUP BY {word} ORDER BY count(*) DESC, {word} LIMIT %(words)s
 """
 
 
@@ -188,8 +182,9 @@ def facets(session: RunnerSession, span: Span) -> dict[str, list[tuple[str, int]
         "before": span.before,
         "words": FACET_WORDS,
     }
+    counted = {}
     with connection.cursor() as cursor:
-        cursor.execute(_KINDS, parameters)
-        kinds = cursor.fetchall()
-        cursor.execute(_STEPS, parameters)
-        return {"kinds": kinds, "steps": cursor.fetchall()}
+        for name, word in (("kinds", "kind"), ("steps", "step")):
+            cursor.execute(_WORDS.format(word=word), parameters)
+            counted[name] = cursor.fetchall()
+    return counted

@@ -50,15 +50,18 @@ class EventOut(OutputShape):
     redacted = serializers.BooleanField(source="is_redacted")
 
 
-class BucketOut(OutputShape):
-    """So many records of each level from `starts_at` on, for `bucket_seconds`."""
-
-    starts_at = InstantOut()
+class LevelCountsOut(OutputShape):
     debug = serializers.IntegerField()
     info = serializers.IntegerField()
     warning = serializers.IntegerField()
     error = serializers.IntegerField()
     critical = serializers.IntegerField()
+
+
+class BucketOut(LevelCountsOut):
+    """So many records of each level from `starts_at` on, for `bucket_seconds`."""
+
+    starts_at = InstantOut()
 
 
 class HistogramOut(OutputShape):
@@ -74,14 +77,6 @@ class HistogramOut(OutputShape):
 class WordCountOut(OutputShape):
     value = serializers.CharField()
     count = serializers.IntegerField()
-
-
-class LevelCountsOut(OutputShape):
-    debug = serializers.IntegerField()
-    info = serializers.IntegerField()
-    warning = serializers.IntegerField()
-    error = serializers.IntegerField()
-    critical = serializers.IntegerField()
 
 
 class FacetsOut(OutputShape):

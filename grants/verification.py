@@ -71,7 +71,7 @@ def _check(session: RunnerSession) -> Verification:
     broken: BrokenRecord | None = None
     try:
         ledger.read(lines.in_batches(session))
-        _compare(ledger, head)
+        ledger.require_head(head.seq, bytes(head.hash).hex())
     except BrokenRecord as found:
         broken = found
     result = Verification(
@@ -88,16 +88,6 @@ def _check(session: RunnerSession) -> Verification:
         result.verdict, result.head_hash = Verdict.EXPIRED, head.hash
         result.first_bad_seq, result.reason = None, "its records were dropped by retention"
     return result
-
-
-def _compare(ledger: Ledger, head: LedgerHead) -> None:
-    """The chain must end where the head says. Raises BrokenRecord."""
-    if ledger.seq < head.seq:
-        raise BrokenRecord(ledger.seq + 1, f"it is missing: the head is record {head.seq}")
-    if ledger.seq > head.seq:
-        raise BrokenRecord(head.seq + 1, "it comes after the head")
-    if ledger.head != bytes(head.hash):
-        raise BrokenRecord(ledger.seq, "the chain ends in another hash than the head's")
 
 
 def _keep(found: Verification) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 _IDENTITY, _WHERE = ["org", "user", "sa"], ["prof", "harn", "exec"]
@@ -18,6 +19,7 @@ PREFIXES = frozenset([*_IDENTITY, *_WHERE, *_WHAT])
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
 _LENGTH = 26
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new() -> UUID:
@@ -35,6 +37,11 @@ def at(milliseconds: int, random: bytes) -> UUID:
 
 # Two characters at a time: each event that is recorded has its id written.
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
+
+def floor(at: datetime) -> UUID:
+    """The least UUIDv7 of this instant's millisecond: where a range of ids by time begins."""
+    return UUID(int=(at - _EPOCH) // timedelta(milliseconds=1) << 80)
 
 
 def encode(prefix: str, value: UUID) -> str:

@@ -76,17 +76,8 @@ def create_profile(fields: Mapping[str, Any], *, by: Principal) -> RunnerProfile
     _may_set_policy(by, [], made.grant_policy)
     _coherent(made)
     _save_named(made, force_insert=True)
-    _audit("profile.created", made, by)
+    audit.changed("profile.created", "prof", made, by=by)
     return made
-
-
-def _audit(
-    verb: str, profile: RunnerProfile, by: Principal, before: audit.State | None = None
-) -> None:
-    organization_id = profile.organization_id
-    audit.changed(
-        verb, "prof", profile, actor=by.actor, organization_id=organization_id, before=before
-    )
 
 
 def _save_named(profile: RunnerProfile, **how: Any) -> None:
@@ -114,7 +105,7 @@ def replace_profile(
         setattr(current, name, value)
     _coherent(current)
     _touch(current, *fields, "grant_policy_version")
-    _audit("profile.replaced", current, by, before)
+    audit.changed("profile.replaced", "prof", current, by=by, before=before)
     return current
 
 
@@ -136,7 +127,7 @@ def archive_profile(current: RunnerProfile, *, by: Principal) -> RunnerProfile:
         before = audit.State(current)
         current.status = ProfileStatus.ARCHIVED
         _touch(current, "status")
-        _audit("profile.archived", current, by, before)
+        audit.changed("profile.archived", "prof", current, by=by, before=before)
     return current
 
 
@@ -160,7 +151,8 @@ def _set_paused(profile_id: UUID, paused: bool, by: Principal) -> RunnerProfile:
         before = audit.State(current)
         current.status = wanted
         _touch(current, "status")
-        _audit("profile.paused" if paused else "profile.unpaused", current, by, before)
+        verb = "profile.paused" if paused else "profile.unpaused"
+        audit.changed(verb, "prof", current, by=by, before=before)
         if not paused:
             work_released.send(sender=RunnerProfile, organization_id=current.organization_id)
     return current
@@ -184,22 +176,13 @@ def publish_harness(
             )
     except IntegrityError:
         raise AlreadyExists("This version is published already; revisions never change.") from None
-    _audit_harness("harness.published", made, by)
+    audit.changed("harness.published", "harn", made, by=by, detail=_which(made))
     return made
 
 
-def _audit_harness(
-    verb: str, harness: HarnessRevision, by: Principal, before: audit.State | None = None
-) -> None:
-    audit.changed(
-        verb,
-        "harn",
-        harness,
-        actor=by.actor,
-        organization_id=harness.organization_id,
-        before=before,
-        detail={"profile_id": ids.encode("prof", harness.profile_id), "version": harness.version},
-    )
+def _which(harness: HarnessRevision) -> dict[str, str]:
+    """What an auditor knows a revision by."""
+    return {"profile_id": ids.encode("prof", harness.profile_id), "version": harness.version}
 
 
 def _pinned_digest(fields: Mapping[str, Any]) -> str | None:
@@ -255,7 +238,8 @@ def _set_status(
         current.save(
             update_fields=["status", "status_reason", "status_changed_at", "status_changed_by"]
         )
-        _audit_harness(f"harness.{status}", current, by, before)
+        detail = _which(current)
+        audit.changed(f"harness.{status}", "harn", current, by=by, before=before, detail=detail)
     return current
 
 

@@ -104,7 +104,8 @@ def start(asked: Bulk, reason: str, *, by: Principal) -> RunnerBatch:
     )
     batch.total = _freeze(batch, _chosen(asked, batch.as_of))
     batch.save(update_fields=["total"])
-    _audit("batch.started", batch, by, {"verb": str(batch.verb), "total": batch.total})
+    detail = {"verb": str(batch.verb), "total": batch.total}
+    audit.changed("batch.started", "batch", batch, by=by, detail=detail)
     log.info(
         "batch.started", batch=str(batch), verb=str(batch.verb), by=by.actor, total=batch.total
     )
@@ -124,17 +125,9 @@ def stop(batch_id: UUID, *, by: Principal) -> RunnerBatch:
             raise Conflict("The batch is done; nothing is left to stop.", current_state=batch.state)
         batch.stopped_by, batch.stopped_at = by.actor, clock.now()
         batch.save(update_fields=["stopped_by", "stopped_at"])
-        _audit("batch.stopped", batch, by)
+        audit.changed("batch.stopped", "batch", batch, by=by)
         settle_rest(batch, Outcome.SKIPPED, "batch_stopped", "The batch was stopped before it.")
     return batch
-
-
-def _audit(
-    verb: str, batch: RunnerBatch, by: Principal, detail: Mapping[str, Any] | None = None
-) -> None:
-    audit.changed(
-        verb, "batch", batch, actor=by.actor, organization_id=by.organization_id, detail=detail
-    )
 
 
 def _require_operator(by: Principal) -> None:

@@ -7,8 +7,6 @@ leases to end, and none that begins after is granted. Lock order: the executor, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -37,21 +35,9 @@ def drain(executor_id: UUID, *, by: Principal, reason: str = "") -> RunnerExecut
         executor.draining_at, executor.draining_by = clock.now(), by.actor
         executor.draining_reason = reason
         executor.save(update_fields=_DRAINING)
-        _audit("executor.drained", executor, by, before, {"reason": reason})
+        detail = {"name": executor.name, "reason": reason}
+        audit.changed("executor.drained", "exec", executor, by=by, before=before, detail=detail)
     return executor
-
-
-def _audit(
-    verb: str,
-    executor: RunnerExecutor,
-    by: Principal,
-    before: audit.State | None,
-    detail: Mapping[str, Any],
-) -> None:
-    audit.changed(
-        verb, "exec", executor, actor=by.actor, organization_id=by.organization_id, before=before,
-        detail={"name": executor.name, **detail},
-    )  # fmt: skip
 
 
 def undrain(executor_id: UUID, *, by: Principal) -> RunnerExecutor:
@@ -61,7 +47,8 @@ def undrain(executor_id: UUID, *, by: Principal) -> RunnerExecutor:
         before = audit.State(executor)
         executor.draining_at, executor.draining_by, executor.draining_reason = None, "", ""
         executor.save(update_fields=_DRAINING)
-        _audit("executor.undrained", executor, by, before, {})
+        detail = {"name": executor.name}
+        audit.changed("executor.undrained", "exec", executor, by=by, before=before, detail=detail)
         wakeups.announce(by.organization_id)
     return executor
 
@@ -71,7 +58,8 @@ def evict(executor_id: UUID, *, by: Principal, reason: str) -> RunnerExecutor:
     or lost as if the lease had run out."""
     executor = drain(executor_id, by=by, reason=reason)
     ended = _end_leases([executor_id], "executor_evicted", by=by, comment=reason)
-    _audit("executor.evicted", executor, by, None, {"reason": reason, "leases_ended": ended})
+    detail = {"name": executor.name, "reason": reason, "leases_ended": ended}
+    audit.changed("executor.evicted", "exec", executor, by=by, detail=detail)
     log.warning(
         "executor.evicted", executor=ids.encode("exec", executor_id), by=by.actor, leases=ended
     )

@@ -275,10 +275,7 @@ def amend(
     RunnerSession.objects.filter(id=session.id).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
-    audit.changed(
-        "session.amended", "sess", session, actor=by.actor,
-        organization_id=session.organization_id, before=before,
-    )  # fmt: skip
+    audit.changed("session.amended", "sess", session, by=by, before=before)
     return session
 
 

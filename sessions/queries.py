@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
+from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.identity.principal import Principal
 from profiles.models import RunnerProfile
@@ -250,13 +251,8 @@ def figures(*, by: Principal, now: datetime) -> list[ProfileFigures]:
             {
                 "organization": by.organization_id,
                 "now": now,
-                "since": id_floor(now - timedelta(hours=24)),
+                "since": ids.floor(now - timedelta(hours=24)),
                 "cap": COUNT_CAP,
             },
         )
         return [ProfileFigures(*row) for row in cursor.fetchall()]
-
-
-def id_floor(at: datetime) -> UUID:
-    """The least id that a session dispatched at this instant can have (UUIDv7)."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)

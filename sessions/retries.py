@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.errors import AlreadyDecided, EvidenceExpired
+from keeptrusts_runners.errors import AlreadyDecided
 from keeptrusts_runners.identity.principal import Principal
 from sessions import lifecycle, transitions
 from sessions.models import Disposition, RunnerSession
@@ -83,8 +83,7 @@ def decide(
     session = _ended(session_id, "disposition", by)
     if session.state != State.LOST:
         raise transitions.refusal(session, f"The outcome of a {session.state} session is known.")
-    if session.evidence_expired_at is not None:
-        raise EvidenceExpired(expired_at=clock.rfc3339(session.evidence_expired_at))
+    transitions.require_evidence(session)
     if session.disposition == decision:
         return session
     if session.disposition:

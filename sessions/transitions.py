@@ -17,8 +17,8 @@ from uuid import UUID
 import structlog
 from django.db import transaction
 
-from keeptrusts_runners import ids
-from keeptrusts_runners.errors import NotFound, StateConflict
+from keeptrusts_runners import clock, ids
+from keeptrusts_runners.errors import EvidenceExpired, NotFound, StateConflict
 from keeptrusts_runners.identity.principal import Principal
 from sessions import states, wakeups
 from sessions.models import RunnerSession, Transition
@@ -56,6 +56,12 @@ def lock(session_id: UUID, *, by: Principal) -> RunnerSession:
     for session in RunnerSession.objects.raw(_LOCK, [session_id, by.organization_id]):
         return session
     raise NotFound
+
+
+def require_evidence(session: RunnerSession) -> None:
+    """Raises EvidenceExpired once retention has removed it: nothing can be added any more."""
+    if session.evidence_expired_at is not None:
+        raise EvidenceExpired(expired_at=clock.rfc3339(session.evidence_expired_at))
 
 
 def conflict(session: RunnerSession, verb: Verb, detail: str | None = None) -> StateConflict:

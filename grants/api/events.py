@@ -19,7 +19,7 @@ from grants.reading import Span
 from grants.serializers import EventIn, EventOut, FacetsOut, HistogramOut, IngestedOut
 from keeptrusts_runners import ids
 from keeptrusts_runners.api import body, pagination, strict_json
-from keeptrusts_runners.api.answers import JSON
+from keeptrusts_runners.api.answers import JSON, NDJSON, TEXT
 from keeptrusts_runners.api.examples import Example
 from keeptrusts_runners.api.filters import invalid
 from keeptrusts_runners.api.idempotency import idempotent
@@ -65,7 +65,7 @@ class EventViewSet(ApiViewSet):
     }
     statuses: ClassVar = {"create": (201, 200)}
     filters: ClassVar = {"list": EventFilters, "facets": SpanFilters}
-    media_types: ClassVar = {"list": (JSON, exports.NDJSON, exports.TEXT)}
+    media_types: ClassVar = {"list": (JSON, NDJSON, TEXT)}
     page_members: ClassVar = {"list": {"searched_from": _SEQ, "searched_to": _SEQ}}
     parameters: ClassVar = {
         "create": {"Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1}}
@@ -184,7 +184,7 @@ class EventViewSet(ApiViewSet):
         return self._one(request, session_id, document)
 
     def _is_ndjson(self) -> bool:
-        return body.content_type(self.request._request) == exports.NDJSON
+        return body.content_type(self.request._request) == NDJSON
 
     def document(self) -> Any:
         """The JSON document, or the list of what stands on the lines of NDJSON."""

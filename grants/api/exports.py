@@ -20,12 +20,11 @@ from grants.reading import Span
 from grants.serializers import EventOut
 from keeptrusts_runners import ids
 from keeptrusts_runners.api import answers
+from keeptrusts_runners.api.answers import NDJSON, TEXT
 from keeptrusts_runners.clock import rfc3339
 from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.plain_text import plain
 
-NDJSON = "application/x-ndjson"
-TEXT = "text/plain"
 _STEP = 250
 
 

@@ -13,6 +13,8 @@ from django.http import HttpResponse
 from keeptrusts_runners.clock import rfc3339
 
 JSON = "application/json"
+NDJSON = "application/x-ndjson"
+TEXT = "text/plain"
 
 
 def _default(value: Any) -> Any:

@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
+from keeptrusts_runners.api.answers import TEXT
 from keeptrusts_runners.api.views import PublicViewSet
 from keeptrusts_runners.errors import NotFound
 
@@ -61,7 +62,7 @@ class MetricsViewSet(PublicViewSet):
     """For monitoring."""
 
     tag = "Health"
-    media_types: ClassVar = {"read": ("text/plain",)}
+    media_types: ClassVar = {"read": (TEXT,)}
     refuses: ClassVar = {"read": (NotFound,)}
 
     def read(self, request: Request, **_: Any) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from keeptrusts_runners.api import etag
-from keeptrusts_runners.api.answers import JSON
+from keeptrusts_runners.api.answers import JSON, NDJSON, TEXT
 from keeptrusts_runners.api.filters import invalid
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
@@ -22,8 +22,6 @@ from keeptrusts_runners.evidence.log_serializers import (
 )
 from keeptrusts_runners.identity.scopes import Scope
 
-TEXT = "text/plain"
-NDJSON = "application/x-ndjson"
 _SIZE = {"type": "integer", "minimum": 1, "required": True}
 
 

@@ -22,6 +22,7 @@ from django.db.models import Model
 
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.evidence.audit_models import Outcome
+from keeptrusts_runners.identity.principal import Principal
 
 FORMAT = b"kt.audit.v1"
 SYSTEM = "system"
@@ -133,15 +134,19 @@ def _body(entry: Entry, source: Source) -> bytes:
     return canonical({name: value for name, value in content.items() if value is not None})
 
 
-def canonical(content: Any) -> bytes:
-    """Compact JSON with sorted keys; what is not JSON is written as text."""
-    return json.dumps(
-        content, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=_as_text
-    ).encode()
-
-
 def _as_text(value: Any) -> str:
     return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
+
+
+# Made once: json.dumps would make one for each record.
+_ENCODER = json.JSONEncoder(
+    separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=_as_text
+)
+
+
+def canonical(content: Any) -> bytes:
+    """Compact JSON with sorted keys; what is not JSON is written as text."""
+    return _ENCODER.encode(content).encode()
 
 
 def digest(organization_id: UUID, record_id: UUID, at_us: int, body: bytes) -> bytes:
@@ -158,12 +163,12 @@ def changed(
     prefix: str,
     row: Model,
     *,
-    actor: str,
-    organization_id: UUID,
+    by: Principal,
     before: State | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record that a row was made, or changed since `before`; nothing where it is the same."""
+    """Record that a row of this principal's organization was made, or changed since `before`;
+    nothing where it is the same. `prefix` is that of the row's TypeID."""
     after = State(row)
     if before is not None and before.digest == after.digest:
         return
@@ -173,12 +178,12 @@ def changed(
     entry = Entry(
         verb,
         ids.encode(prefix, row.pk),
-        actor,
+        by.actor,
         before.digest if before else None,
         after.digest,
         told,
     )
-    record(organization_id, [entry])
+    record(by.organization_id, [entry])
 
 
 class State:

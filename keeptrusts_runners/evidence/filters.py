@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
+from keeptrusts_runners import ids
 from keeptrusts_runners.api.filters import InstantFilter, StrictFilterSet, TextFilter, WordFilter
 from keeptrusts_runners.evidence.audit_models import AuditRecord, Outcome
 
@@ -29,14 +29,9 @@ class AuditFilters(StrictFilterSet):
     def since(
         self, queryset: QuerySet[AuditRecord], name: str, value: datetime
     ) -> QuerySet[AuditRecord]:
-        return queryset.filter(id__gte=_first_id(value), at__gt=value)
+        return queryset.filter(id__gte=ids.floor(value), at__gt=value)
 
     def until(
         self, queryset: QuerySet[AuditRecord], name: str, value: datetime
     ) -> QuerySet[AuditRecord]:
-        return queryset.filter(id__lt=_first_id(value, milliseconds_later=1), at__lt=value)
-
-
-def _first_id(at: datetime, milliseconds_later: int = 0) -> UUID:
-    """The least UUIDv7 of that millisecond."""
-    return UUID(int=(int(at.timestamp() * 1000) + milliseconds_later) << 80)
+        return queryset.filter(id__lt=ids.floor(value + timedelta(milliseconds=1)), at__lt=value)

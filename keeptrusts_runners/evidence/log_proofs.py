@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import connection
+from django.db import connections
 from django.db.models import QuerySet
 
 from keeptrusts_runners.errors import InvalidParameter, NotAnchored, NotFound
@@ -82,7 +82,7 @@ def inclusion(organization_id: UUID, subject: UUID) -> Inclusion:
     leaf = of_subject.filter(index__lt=newest.size).order_by("-index").first()
     if leaf is None:
         raise NotAnchored(retry_after=10)
-    proof = inclusion_proof(leaf.index, newest.size, _nodes(organization_id))
+    proof = inclusion_proof(leaf.index, newest.size, nodes(organization_id))
     return Inclusion(leaf, proof, newest)
 
 
@@ -92,12 +92,14 @@ def consistency(organization_id: UUID, old: int, new: int) -> Consistency:
     newest = published_size(organization_id)
     if not 0 < old <= new <= newest:
         raise InvalidParameter(f"from and to must be 1 to {newest}, and from at most to.")
-    return Consistency(old, new, consistency_proof(old, new, _nodes(organization_id)))
+    return Consistency(old, new, consistency_proof(old, new, nodes(organization_id)))
 
 
-def _nodes(organization_id: UUID) -> NodeReader:
+def nodes(organization_id: UUID, *, using: str = "default") -> NodeReader:
+    """The organization's tree, read through this connection as it is asked for."""
+
     def fetch(tile: Tile) -> bytes | None:
-        with connection.cursor() as cursor:
+        with connections[using].cursor() as cursor:
             cursor.execute(_TILE, [organization_id, *tile])
             row = cursor.fetchone()
         return None if row is None else bytes(row[0])

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from keeptrusts_runners import ids
-from keeptrusts_runners.evidence import log_keys
+from keeptrusts_runners.evidence import log_keys, log_proofs
 from keeptrusts_runners.evidence.checkpoint import (
     SignedCheckpoint,
     TreeHead,
@@ -71,7 +71,6 @@ DELETE FROM evidence_pending p USING (
  WHERE p.organization_id = %(organization)s AND p.id = taken.id
 RETURNING p.id, p.kind, p.subject, p.seq, p.hash
 """
-_TILE = "SELECT hashes FROM evidence_tile WHERE organization_id = %s AND level = %s AND index = %s"
 _PUT_TILES = """
 INSERT INTO evidence_tile (organization_id, level, index, hashes)
 SELECT %b, * FROM unnest(%b::smallint[], %b::bigint[], %b::bytea[])
@@ -221,7 +220,7 @@ def _append(found: _Log, leaves: list[Leaf], keys: Sequence[SigningKey]) -> int:
     """Grow the tree and sign its head. Raises DamagedLog if it is not the tree that was signed."""
     if not leaves:
         return 0
-    stored = NodeReader(lambda tile: _tile(found.organization_id, tile))
+    stored = log_proofs.nodes(found.organization_id, using="signer")
     if root_of_nodes(found.size, stored) != found.root:
         raise DamagedLog(f"the tree of {found.size} leaves has another root than was signed")
     grown = grow(found.size, [leaf_hash(leaf.entry()) for leaf in leaves], stored.tile)
@@ -234,13 +233,6 @@ def _append(found: _Log, leaves: list[Leaf], keys: Sequence[SigningKey]) -> int:
         cursor.execute(_GROW, [size, root, found.organization_id])
         cursor.execute(_PUT_CHECKPOINT, [found.organization_id, size, root, note])
     return len(leaves)
-
-
-def _tile(organization_id: UUID, tile: Tile) -> bytes | None:
-    with connections["signer"].cursor() as cursor:
-        cursor.execute(_TILE, [organization_id, *tile])
-        row = cursor.fetchone()
-    return None if row is None else bytes(row[0])
 
 
 def _store(found: _Log, leaves: list[Leaf], grown: dict[Tile, bytes]) -> None:

@@ -89,6 +89,18 @@ def test_what_a_person_amends_is_on_record_with_what_changed(org: Org) -> None:
 
 
 @pytest.mark.proves("audit.every-mutation")
+def test_what_one_change_left_is_what_the_next_began_with(org: Org) -> None:
+    body = {"name": "chained", "description": "", "execution_target": "runner"}
+    made = org.operator.api.post("/runners/profiles", body).json()
+    place = f"/runners/profiles/{made['id']}"
+    assert org.operator.api.put(place, body | {"description": "other"}).status_code == 200
+    assert org.operator.api.post(f"{place}/pause").status_code == 200
+    paused, replaced, created = listed(org, f"?object={made['id']}")
+    assert (created["before"], replaced["before"]) == (None, created["after"])
+    assert paused["before"] == replaced["after"]
+
+
+@pytest.mark.proves("audit.every-mutation")
 def test_evidence_that_left_the_house_is_on_record(org: Org) -> None:
     session = factories.pending(org)
     answer = org.auditor.api.get(factories.path(session, "evidence"))

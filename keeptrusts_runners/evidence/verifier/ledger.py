@@ -58,6 +58,16 @@ class Ledger:
         if unnamed is not None:
             raise BrokenRecord(unnamed, "its body is gone and no tombstone says so")
 
+    def require_head(self, seq: int, head_hash: str) -> None:
+        """What was read ends where a head says that it does. Raises BrokenRecord."""
+        if self.seq < seq:
+            detail = f"it is missing, as all after it: the head is record {seq}"
+            raise BrokenRecord(self.seq + 1, detail)
+        if self.seq > seq:
+            raise BrokenRecord(seq + 1, "it comes after the head")
+        if self.head.hex() != head_hash:
+            raise BrokenRecord(self.seq, "the chain ends in another hash than the head's")
+
     def _chain(self, records: list[LedgerRecord]) -> None:
         headers = [record.header for record in records]
         hashes = extend(self.organization, self.session, self.seq, self.head, headers)

@@ -266,7 +266,7 @@ def _check_ledger(
     broken = None
     try:
         ledger.read(archive.batches_of_lines(EVENTS))
-        _check_head(ledger, statement)
+        ledger.require_head(statement.head_seq, statement.head_hash)
     except BrokenRecord as found:
         broken = found
         report.break_record(broken.seq, broken.detail)
@@ -279,16 +279,6 @@ def _check_ledger(
     if ledger.redactions.redacted:
         report.lacks(f"the bodies of {len(ledger.redactions.redacted)} redacted records")
     return ledger
-
-
-def _check_head(ledger: Ledger, statement: Statement) -> None:
-    if ledger.seq < statement.head_seq:
-        detail = f"it is missing, as all after it: the signed head is record {statement.head_seq}"
-        raise BrokenRecord(ledger.seq + 1, detail)
-    if ledger.seq > statement.head_seq:
-        raise BrokenRecord(statement.head_seq + 1, "it comes after the signed head")
-    if ledger.head.hex() != statement.head_hash:
-        raise BrokenRecord(ledger.seq, "the chain ends in another hash than the signed head's")
 
 
 def _read_documents(archive: Archive, report: Report) -> dict[str, Any] | None:
