@@ -2,7 +2,6 @@
 
 from django.urls import path
 
-from grants import pages
 from grants.api.artifacts import ArtifactViewSet
 from grants.api.authority import AuthorityViewSet
 from grants.api.custody import CustodyViewSet, VerificationViewSet
@@ -10,6 +9,7 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
+from grants.pages import events, files, permission_grants
 
 _ONE = "sessions/<sess:session_id>"
 _ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
@@ -60,13 +60,13 @@ _PAGE = f"runners/{_ONE}"
 _GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
 
 page_urlpatterns = [
-    path("runners/approvals", pages.inbox, name="approvals"),
-    path(f"{_PAGE}/events", pages.events, name="session_events"),
-    path(f"{_PAGE}/events/<int:seq>", pages.event, name="session_event"),
-    path(f"{_PAGE}/artifacts/<art:artifact_id>", pages.artifact, name="session_artifact"),
-    path(f"{_PAGE}/evidence", pages.evidence, name="session_evidence"),
-    path(_GRANT_PAGE, pages.grant, name="grant"),
-    path(f"{_GRANT_PAGE}/approve", pages.approve, name="grant_approve"),
-    path(f"{_GRANT_PAGE}/deny", pages.deny, name="grant_deny"),
-    path(f"{_GRANT_PAGE}/revoke", pages.revoke, name="grant_revoke"),
+    path("runners/approvals", permission_grants.inbox, name="approvals"),
+    path(f"{_PAGE}/events", events.events, name="session_events"),
+    path(f"{_PAGE}/events/<int:seq>", events.event, name="session_event"),
+    path(f"{_PAGE}/artifacts/<art:artifact_id>", files.artifact, name="session_artifact"),
+    path(f"{_PAGE}/evidence", files.evidence, name="session_evidence"),
+    path(_GRANT_PAGE, permission_grants.grant, name="grant"),
+    path(f"{_GRANT_PAGE}/approve", permission_grants.approve, name="grant_approve"),
+    path(f"{_GRANT_PAGE}/deny", permission_grants.deny, name="grant_deny"),
+    path(f"{_GRANT_PAGE}/revoke", permission_grants.revoke, name="grant_revoke"),
 ]

@@ -2,8 +2,8 @@
 
 from django.urls import path
 
-from profiles import pages
 from profiles.api import HarnessViewSet, ProfileViewSet
+from profiles.pages import fleet, profile
 
 api_urlpatterns = [
     path("profiles", ProfileViewSet.as_view({"get": "list", "post": "create"})),
@@ -28,7 +28,7 @@ api_urlpatterns = [
 ]
 
 page_urlpatterns = [
-    path("runners", pages.fleet, name="fleet"),
-    path("runners/profiles/<prof:profile_id>", pages.profile, name="profile"),
-    path("runners/profiles/<prof:profile_id>/archive", pages.archive, name="profile_archive"),
+    path("runners", fleet.fleet, name="fleet"),
+    path("runners/profiles/<prof:profile_id>", profile.profile, name="profile"),
+    path("runners/profiles/<prof:profile_id>/archive", profile.archive, name="profile_archive"),
 ]

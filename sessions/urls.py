@@ -2,7 +2,6 @@
 
 from django.urls import path
 
-from sessions import pages
 from sessions.api import SessionViewSet
 from sessions.api_batches import BatchViewSet
 from sessions.api_executors import ExecutorViewSet
@@ -10,6 +9,7 @@ from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
 from sessions.api_summary import SummaryViewSet
+from sessions.pages import actions, detail, lists
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -50,9 +50,9 @@ api_urlpatterns = [
 ]
 
 page_urlpatterns = [
-    path("runners/sessions", pages.index, name="sessions"),
-    path(f"runners/{_ONE}", pages.detail, name="session"),
-    path(f"runners/{_ONE}/cancel", pages.cancel, name="session_cancel"),
-    path(f"runners/{_ONE}/pause", pages.pause, name="session_pause"),
-    path(f"runners/{_ONE}/resume", pages.resume, name="session_resume"),
+    path("runners/sessions", lists.index, name="sessions"),
+    path(f"runners/{_ONE}", detail.detail, name="session"),
+    path(f"runners/{_ONE}/cancel", actions.cancel, name="session_cancel"),
+    path(f"runners/{_ONE}/pause", actions.pause, name="session_pause"),
+    path(f"runners/{_ONE}/resume", actions.resume, name="session_resume"),
 ]

@@ -1,4 +1,4 @@
-"""/runners: the fleet at a glance, and each profile."""
+"""/runners: is the fleet well, and if not, where?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -17,16 +16,13 @@ from grants.queries import Waiting
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.formats import duration
-from keeptrusts_runners.console.navigation import Link
-from keeptrusts_runners.console.responses import is_fragment, see_other
-from keeptrusts_runners.identity.queries import actors, spoken
-from keeptrusts_runners.identity.scopes import Scope
-from profiles import catalog, queries
+from keeptrusts_runners.console.responses import is_fragment
+from profiles import queries
 from profiles.models import ProfileStatus
 from sessions import queries as session_queries
 from sessions.queries import ProfileFigures
 
-PROFILES_SHOWN, REVISIONS_SHOWN, REVISIONS_OF_PROFILE_SHOWN = 200, 10, 50
+PROFILES_SHOWN, REVISIONS_SHOWN = 200, 10
 
 # Work that nobody has claimed for this long, on a profile where nothing is active.
 NOBODY_CLAIMS_AFTER = timedelta(minutes=10)
@@ -80,19 +76,19 @@ def _totals(request: Page, figures: list[ProfileFigures]) -> dict[str, Any]:
         "queued": sum(p.queued for p in figures),
         "active": sum(p.active for p in figures),
         "failed": f"{failed:,}+" if capped else f"{failed:,}",
-        "failed_url": _sessions(**bad),
+        "failed_url": sessions_address(**bad),
         "oldest": oldest,
     }
 
 
-def _sessions(**query: str) -> str:
+def sessions_address(**query: str) -> str:
     return f"{reverse('sessions')}?{urlencode(query)}"
 
 
 def _concerns(request: Page, figures: list[ProfileFigures], waiting: Waiting) -> list[Concern]:
     found = []
     if lost := sum(p.lost for p in figures):
-        url = _sessions(state="lost", created_after=_since(request))
+        url = sessions_address(state="lost", created_after=_since(request))
         found.append(Concern(f"{_count(lost, 'session')} lost in the last 24 h", url, "failed"))
     if waiting.count and waiting.oldest_at:
         age = duration(request.now - waiting.oldest_at)
@@ -100,7 +96,7 @@ def _concerns(request: Page, figures: list[ProfileFigures], waiting: Waiting) ->
         found.append(Concern(text, reverse("approvals")))
     if unconfirmed := sum(p.unconfirmed for p in figures):
         text = f"{_count(unconfirmed, 'cancellation')} not confirmed in time"
-        found.append(Concern(text, _sessions(view="attention", state="cancelling")))
+        found.append(Concern(text, sessions_address(view="attention", state="cancelling")))
     found += _unclaimed(request, figures)
     return found
 
@@ -119,59 +115,14 @@ def _unclaimed(request: Page, figures: list[ProfileFigures]) -> list[Concern]:
     ]
     if len(idle) == 1:
         (only,) = idle
-        url = _sessions(view="queue", profile_id=ids.encode("prof", only.id))
+        url = sessions_address(view="queue", profile_id=ids.encode("prof", only.id))
         why = "is paused" if only.status == ProfileStatus.PAUSED else "has no executor"
         return [Concern(f"{only.name} {why}, with {_count(only.queued, 'session')} queued", url)]
     if idle:
         text = f"{_count(len(idle), 'profile')} with work queued and nobody claiming it"
-        return [Concern(text, _sessions(view="queue"))]
+        return [Concern(text, sessions_address(view="queue"))]
     return []
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-@page()
-def profile(request: Page, profile_id: UUID) -> HttpResponse:
-    """`GET /runners/profiles/{id}`."""
-    return _profile(request, profile_id, "runners/fleet/profile.html")
-
-
-@page(Scope.WRITE, methods=("GET", "POST"))
-def archive(request: Page, profile_id: UUID) -> HttpResponse:
-    """`GET, POST /runners/profiles/{id}/archive`: say what it means, then do it."""
-    if request.method != "POST":
-        return _profile(request, profile_id, "runners/fleet/archive.html")
-    found = catalog.for_update(profile_id, by=request.principal)
-    catalog.archive_profile(found, by=request.principal)
-    to = reverse("profile", args=[profile_id])
-    return see_other(to, request=request, flash=f"{found.name} is archived.")
-
-
-def _profile(request: Page, profile_id: UUID, template: str) -> HttpResponse:
-    found = catalog.profile(profile_id, by=request.principal)
-    revisions = list(
-        queries.revisions(profile_id, by=request.principal)[:REVISIONS_OF_PROFILE_SHOWN]
-    )
-    counts = session_queries.open_counts_of_profile(profile_id)
-    known = actors({revision.published_by for revision in revisions})
-    text = ids.encode("prof", found.id)
-    context = {
-        "profile": found,
-        "id": text,
-        "crumbs": [Link("Fleet", reverse("fleet")), Link(found.name, "", current=True)],
-        "revisions": [(each, spoken(each.published_by, known)) for each in revisions],
-        "links": [
-            (Link(label, _sessions(profile_id=text, view=view)), count)
-            for label, view, count in (
-                ("Queue", "queue", counts.queued),
-                ("Active", "active", counts.active),
-                ("Completed", "completed", None),
-            )
-        ],
-        "may_archive": request.principal.has(Scope.WRITE)
-        and found.status != ProfileStatus.ARCHIVED,
-        "open": counts,
-    }
-    return render(request, template, context)

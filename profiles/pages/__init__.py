@@ -1,0 +1,1 @@
+"""/runners: the fleet at a glance, and each profile."""

@@ -1,0 +1,110 @@
+"""/runners/sessions/{id}: one session whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from grants import queries as grant_queries
+from keeptrusts_runners import ids
+from keeptrusts_runners.console.access import Page, page
+from keeptrusts_runners.console.responses import is_fragment
+from keeptrusts_runners.identity.queries import Actor, actors, spoken
+from keeptrusts_runners.identity.scopes import Scope
+from sessions import diagnosis, listing, queries, states, timeline
+from sessions.models import DesiredState, RunnerSession
+from sessions.pages import frame
+from sessions.queries import COUNT_CAP
+from sessions.states import State, Verb
+
+EVENTS_SHOWN, ERRORS_SHOWN, ARTIFACTS_SHOWN, CHECKPOINTS_SHOWN = 50, 5, 20, 3
+
+
+@page()
+def detail(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET /runners/sessions/{id}`."""
+    session = queries.detail(session_id, by=request.principal)
+    context = _detail(request, session)
+    name = "_detail" if is_fragment(request) else "detail"
+    return render(request, f"runners/sessions/{name}.html", context)
+
+
+def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
+    steps = timeline.steps(list(queries.transitions(session.id)), request.now)
+    grants = grant_queries.grants_of(session)
+    known = actors(
+        {session.dispatched_by, session.lease_account}
+        | {step.actor for step in steps}
+        | grant_queries.actors_of(grants)
+    )
+    standings = grant_queries.standings(grants, by=request.principal, now=request.now, known=known)
+    head = session.ledger_head
+    return {
+        **frame.frame(session, "Overview"),
+        "actions": actions(session, request),
+        "health": diagnosis.health(session, request.now),
+        "late_at": diagnosis.late_after(session),
+        "dispatched_by": spoken(session.dispatched_by, known),
+        "holder": spoken(session.lease_account, known),
+        "executor_sessions": _of_executor(session.executor_id) if session.executor_id else "",
+        "steps": [(step, spoken(step.actor, known)) for step in steps],
+        "bars": timeline.bars(steps),
+        "ended_badly": diagnosis.ended_badly(session),
+        "cause": diagnosis.cause(session),
+        "before_end": steps[-1].seq - 1 if session.is_final and steps else None,
+        "cancelled_by": _canceller(steps, known),
+        "queue": _queue(session, request) if session.state == State.PENDING else None,
+        "progress": frame.percentage(session),
+        "waiting_grants": [each for each in standings if each.state == "requested"],
+        "grants": [each for each in standings if each.state != "requested"],
+        "checkpoints": queries.checkpoints(session.id)[:CHECKPOINTS_SHOWN],
+        "artifacts": grant_queries.artifacts(session.id).order_by("-id")[:ARTIFACTS_SHOWN],
+        "events": grant_queries.last_events(session, EVENTS_SHOWN),
+        "errors": grant_queries.last_errors(session, ERRORS_SHOWN) if head.errors else [],
+        "may_export": request.principal.has(Scope.AUDIT),
+    }
+
+
+def _of_executor(executor_id: UUID) -> str:
+    """The address of the list of all that it has had."""
+    return f"{reverse('sessions')}?{urlencode({'executor_id': ids.encode('exec', executor_id)})}"
+
+
+def actions(session: RunnerSession, request: Page) -> frozenset[str]:
+    """The operator's verbs that would do something now."""
+    if not request.principal.has(Scope.WRITE):
+        return frozenset()
+    allowed = {Verb.CANCEL, Verb.PAUSE, Verb.RESUME} & set(
+        states.allowed_verbs(State(session.state))
+    )
+    if session.is_leased:
+        # While leased a pause is only wished for: it can be wished or withdrawn, not both.
+        wished = session.desired_state == DesiredState.PAUSED
+        allowed.discard(Verb.PAUSE if wished else Verb.RESUME)
+    return frozenset(str(verb) for verb in allowed)
+
+
+def _canceller(
+    steps: list[timeline.Step], known: Mapping[str, Actor]
+) -> tuple[str, datetime] | None:
+    """Who asked for the cancellation, and when."""
+    for step in reversed(steps):
+        if step.verb == Verb.CANCEL:
+            return spoken(step.actor, known), step.at
+    return None
+
+
+def _queue(session: RunnerSession, request: Page) -> dict[str, Any]:
+    ahead = queries.ahead_of(session)
+    return {
+        "waiting": frame.reasons([session], request)[session.id],
+        "position": f"{COUNT_CAP:,}+" if ahead >= COUNT_CAP else f"{ahead + 1:,}",
+        "since": listing.waiting_since(session),
+    }
