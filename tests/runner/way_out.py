@@ -2,6 +2,7 @@
 
 import base64
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +29,9 @@ SAYS_ITS_PROXY = """
 
 class Site:
     """Answers GET and POST; below ``/endless`` with bytes that never end. `requests` are the
-    request lines, the fields and the body of each."""
+    request lines, the fields and the body of each. With `tls` it is spoken to by HTTPS."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         site = self
 
@@ -57,6 +58,8 @@ class Site:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), daemon=True
         )
