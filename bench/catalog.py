@@ -10,6 +10,7 @@ from bench import (
     heartbeat,
     ingest,
     open_streams,
+    revocation,
     verifier,
     waiting_claims,
 )
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         blocked_head,
         ingest,
         event_windows,
+        revocation,
         verifier,
     )
 }

@@ -31,6 +31,10 @@ class Http:
         content = self._answer("POST", path, json.dumps(body).encode(), token)
         return json.loads(content) if content else None
 
+    def delete(self, path: str, token: str = "") -> None:
+        """`token` in place of the connection's own."""
+        self._answer("DELETE", path, b"", token)
+
     def get(self, path: str) -> bytes:
         """The answer as it comes."""
         return self._answer("GET", path, b"", "")

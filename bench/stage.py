@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connections
@@ -50,7 +50,7 @@ SELECT count(*) FROM runner_session
 
 @dataclass(frozen=True)
 class Machine:
-    """A service account and what it presents."""
+    """A service account, or a person, and what it presents."""
 
     principal: Principal
     role: Role
@@ -76,6 +76,23 @@ class Organization:
         with organization_scope(self.id):
             account, _ = accounts.create_service_account(self.id, str(role), role)
         return Machine(_principal(account, role), role)
+
+    def person(self, role: Role) -> Machine:
+        """A member, who decides what machines may not."""
+        user = accounts.create_user(f"{uuid4().hex}@bench.example", uuid4().hex)
+        with organization_scope(self.id):
+            accounts.add_member(self.id, user, role)
+        return Machine(
+            Principal(
+                PrincipalKind.USER,
+                user.id,
+                self.id,
+                ROLE_SCOPES[role],
+                role,
+                account=ids.encode("user", user.id),
+            ),
+            role,
+        )
 
     def profile(self, name: str = "plain", **fields: Any) -> RunnerProfile:
         given = {"name": name, "execution_target": "bench", "lease_ttl_seconds": 900} | fields
