@@ -54,12 +54,19 @@ def request(
     terms = policy.terms(session, fields, by=by)
     now = clock.now()
     grant = asked(session, fields, terms, by, now)
+    ledger.append({session.id: requested(grant, session, by=by, now=now)})
+    return grant
+
+
+def requested(
+    grant: PermissionGrant, session: RunnerSession, *, by: Principal, now: datetime
+) -> list[Record]:
+    """The request, saved; in effect at once where it takes nobody's approval."""
     records = [record_of(grant, "grant.requested", by, session, terms_of(grant))]
-    if terms.approvals_required == 0:
+    if grant.approvals_required == 0:
         records += _take_effect(grant, session, by, now)
     grant.save(force_insert=True)
-    ledger.append({session.id: records})
-    return grant
+    return records
 
 
 def asked(

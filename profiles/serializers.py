@@ -53,6 +53,7 @@ class GrantRuleIn(InputShape):
     single_use = Boolean(required=False)
     offline = Boolean(required=False)
     auto = Boolean(required=False)
+    request_again = Boolean(required=False)
     risk = Choice(["low", "medium", "high", "critical"], required=False)
 
 

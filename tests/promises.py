@@ -102,6 +102,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "grant.four-eyes": "Nobody approves what they asked for, dispatched or answer for.",
         "grant.narrow": "Approvers narrow and never widen.",
         "grant.renewal": "A renewal never widens, nor passes the rule's longest time or the lease.",
+        "grant.again": "What a lease had is asked for anew under the next where the rule says so.",
         "grant.introspection": "What is not in force is answered alike, whatever and whose it is.",
         "grant.offline": "A grant token is good for a minute, the grant and the lease at most.",
         "grant.mass-revocation": "Grants are revoked by operation, profile or executor at once.",
