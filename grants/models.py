@@ -140,7 +140,9 @@ class Artifact(models.Model):
     """A produced output, stored by the digest of its content. Visible only when whole."""
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey("identity.Organization", models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
     session = models.ForeignKey(
         "runner_sessions.RunnerSession",
         models.PROTECT,
@@ -213,7 +215,9 @@ class PermissionGrant(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey("identity.Organization", models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
     session = models.ForeignKey(
         "runner_sessions.RunnerSession",
         models.PROTECT,
