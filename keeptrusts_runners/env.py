@@ -17,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 _BIND = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
 _PUBLIC_URL = re.compile(rf"https?://({_HOST})(:[0-9]{{1,5}})?/?")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _ALLOWED_HOST = re.compile(rf"\*|{_HOST}")
 
 
@@ -42,6 +43,8 @@ class Environment:
     log_key_file: Path
     checkpoints_dir: Path
     artifacts_dir: Path
+    artifacts: str
+    s3_endpoint: str | None
     debug: bool
     log_format: str
     log_level: str
@@ -83,6 +86,8 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         log_key_file=_path(source, "KEEPTRUSTS_LOG_KEY_FILE", data_dir / "keys/log.pem"),
         checkpoints_dir=_path(source, "KEEPTRUSTS_CHECKPOINTS_DIR", data_dir / "checkpoints"),
         artifacts_dir=_path(source, "KEEPTRUSTS_ARTIFACTS_DIR", data_dir / "artifacts"),
+        artifacts=_artifacts(source.get("KEEPTRUSTS_ARTIFACTS") or "file"),
+        s3_endpoint=_endpoint(source.get("KEEPTRUSTS_S3_ENDPOINT")),
         debug=_boolean(source, "KEEPTRUSTS_DEBUG"),
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
         log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),
@@ -188,6 +193,23 @@ def _write_secret(path: Path) -> None:
 
 def _path(source: Mapping[str, str], name: str, default: Path) -> Path:
     return Path(source[name]).resolve() if source.get(name) else default
+
+
+def _artifacts(named: str) -> str:
+    """`file`, or the address of a bucket."""
+    if named != "file" and not _BUCKET.fullmatch(named):
+        raise ConfigurationError(
+            "KEEPTRUSTS_ARTIFACTS", f"must be file, or s3://BUCKET/PREFIX, not {named!r}."
+        )
+    return named.rstrip("/")
+
+
+def _endpoint(url: str | None) -> str | None:
+    if url and not _PUBLIC_URL.fullmatch(url):
+        raise ConfigurationError(
+            "KEEPTRUSTS_S3_ENDPOINT", f"must be http(s)://HOST or http(s)://HOST:PORT, not {url!r}."
+        )
+    return url or None
 
 
 def _boolean(source: Mapping[str, str], name: str, default: str = "false") -> bool:

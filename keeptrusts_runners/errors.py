@@ -368,6 +368,12 @@ class TooManyStreams(DomainError):
     code, status, title = "too_many_streams", 503, "Too many streams"
 
 
+class StorageUnavailable(DomainError):
+    """The store of artifacts is out of reach. Nothing was kept; try again shortly."""
+
+    code, status, title = "storage_unavailable", 503, "Storage unavailable"
+
+
 class InsufficientStorage(DomainError):
     """There is no room left for the bytes. Nothing was kept."""
 

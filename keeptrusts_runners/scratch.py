@@ -95,6 +95,8 @@ def environment() -> dict[str, str]:
         "KEEPTRUSTS_TOKEN_KEY_FILE": str(settings.TOKEN_KEY_FILE),
         "KEEPTRUSTS_EVIDENCE_KEY_FILE": str(settings.EVIDENCE_KEY_FILE),
         "KEEPTRUSTS_ARTIFACTS_DIR": str(settings.ARTIFACTS_DIR),
+        "KEEPTRUSTS_ARTIFACTS": settings.ARTIFACTS,
+        "KEEPTRUSTS_S3_ENDPOINT": settings.S3_ENDPOINT or "",
         # Tokens name their issuer by it: those made in this process are good there.
         "KEEPTRUSTS_PUBLIC_URL": settings.PUBLIC_URL,
         "DJANGO_SETTINGS_MODULE": "keeptrusts_runners.settings",

@@ -160,6 +160,8 @@ EVIDENCE_KEY_FILE = ENVIRONMENT.evidence_key_file
 LOG_KEY_FILE = ENVIRONMENT.log_key_file
 CHECKPOINTS_DIR = ENVIRONMENT.checkpoints_dir
 ARTIFACTS_DIR = ENVIRONMENT.artifacts_dir
+ARTIFACTS = ENVIRONMENT.artifacts
+S3_ENDPOINT = ENVIRONMENT.s3_endpoint
 
 SESSION_ENGINE = "keeptrusts_runners.console.browser_sessions"
 SESSION_COOKIE_HTTPONLY = True

@@ -143,6 +143,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "evidence.log-grows": "A log only grows: no role of the product can change or shorten it.",
         "evidence.log-keys": "A key is replaced with an overlap, and never by accident.",
         "artifact.whole": "An artifact is visible only when whole, and inert when fetched.",
+        "artifact.stores": "Artifacts are the same in files and in an S3-compatible store.",
     },
     "Live reading (contract §6)": {
         "live.no-gap": "A stream shows every event once and in order, across reconnections.",

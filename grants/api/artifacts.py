@@ -21,10 +21,11 @@ from rest_framework.request import Request
 from grants import artifacts, queries, storage
 from grants.api import uploads
 from grants.artifacts import Description
+from grants.drafts import Draft
 from grants.filters import ArtifactFilters
 from grants.models import Artifact
 from grants.serializers import ArtifactAnswer, ArtifactOut
-from grants.storage import Blob, Draft
+from grants.storage import Blob, BlobMissing
 from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
@@ -187,8 +188,10 @@ def download(artifact: Artifact, request: HttpRequest | None = None) -> HttpResp
     part = _asked_range(request, artifact, headers["ETag"]) if request is not None else None
     start, end = part or (0, artifact.size_bytes)
     try:
-        chunks = storage.read(artifact.organization_id, artifact.sha256, start, end - start)
-    except FileNotFoundError:
+        chunks = storage.store().open_range(
+            artifact.organization_id, artifact.sha256, start, end - start
+        )
+    except BlobMissing:
         raise NotFound("The artifact's bytes are gone.") from None
     # FileResponse names only what has a `read`, and would leave chunks without this header.
     name = content_disposition_header(True, _file_name(artifact.name))

@@ -18,7 +18,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from grants import artifacts, storage
 from grants.artifacts import Description
-from grants.storage import Draft
+from grants.drafts import Draft
 from keeptrusts_runners.api import body
 from keeptrusts_runners.errors import DigestMismatch, DomainError, Malformed, field_error
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from grants.storage import Blob, Draft
+from grants.drafts import Draft
+from grants.storage import Blob
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity import accounts
 from keeptrusts_runners.identity.models import Membership, ServiceAccount, User

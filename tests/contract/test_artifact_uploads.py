@@ -17,8 +17,8 @@ import pytest
 from django.conf import settings
 from django.test.client import encode_multipart
 
-from grants import storage
-from tests import factories
+from grants import drafts, file_store
+from tests import blobs, factories
 from tests.contract.calls import content, problem, stored
 from tests.people import Api, Org, client
 
@@ -249,7 +249,7 @@ def test_a_name_is_text_and_never_a_path(name: str, org: Org, path: str) -> None
     assert answer.status_code == 201, answer.content
     made = answer.json()
     assert made["name"] == name
-    place = storage.path_of(org.id, made["sha256"])
+    place = blobs.path_of(org.id, made["sha256"])
     assert place.read_bytes() == data
     got = org.viewer.api.get(f"{path}/{made['id']}/content")
     assert content(got) == data
@@ -432,7 +432,7 @@ def test_without_a_lease_nothing_is_read(org: Org) -> None:
 # --- a full disk -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["write", "flush", "fsync", "replace", "mkstemp", "mkdir"])
+@pytest.mark.parametrize("call", ["write", "close", "fsync", "replace", "mkstemp", "mkdir"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_an_answer(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     org = Org()
@@ -451,17 +451,17 @@ def _fill(patch: pytest.MonkeyPatch, call: str, error: OSError) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise error
 
-    if call in ("write", "flush"):
+    if call in ("write", "close"):
         plain = os.fdopen
 
         def fdopen(*args: Any, **kwargs: Any) -> Any:
             return _Full(plain(*args, **kwargs), call, error)
 
-        patch.setattr(storage.os, "fdopen", fdopen)
+        patch.setattr(drafts.os, "fdopen", fdopen)
     elif call == "fsync":
-        patch.setattr(storage.os, "fsync", refuse)
+        patch.setattr(file_store.os, "fsync", refuse)
     elif call == "mkstemp":
-        patch.setattr(storage.tempfile, "mkstemp", refuse)
+        patch.setattr(drafts.tempfile, "mkstemp", refuse)
     else:
         patch.setattr(Path, call, refuse)
 
@@ -554,7 +554,7 @@ def test_a_range_beyond_the_end_is_refused(org: Org, path: str, downloadable: st
 
 def test_bytes_that_are_gone_are_said_to_be(org: Org, path: str) -> None:
     made = raw(org, path, data=os.urandom(10)).json()
-    storage.path_of(org.id, made["sha256"]).unlink()
+    blobs.path_of(org.id, made["sha256"]).unlink()
     problem(org.viewer.api.get(f"{path}/{made['id']}/content"), 404, "not_found")
     assert org.viewer.api.get(f"{path}/{made['id']}").status_code == 200
 

@@ -6,7 +6,7 @@ import re
 
 from tests.docs.blocks import ROOT
 
-_SETTING = r"(?:KEEPTRUSTS|DATABASE)_[A-Z_]+|SECRET_KEY(?:_FILE)?"
+_SETTING = r"(?:KEEPTRUSTS|DATABASE)_[A-Z0-9_]+|SECRET_KEY(?:_FILE)?"
 
 
 def test_the_table_names_the_settings_of_the_example_and_no_others() -> None:

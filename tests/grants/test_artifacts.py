@@ -14,17 +14,20 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 
-from grants import artifacts, storage
+from grants import artifacts, drafts, file_store, storage
 from grants.models import Artifact
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import Invalid, PayloadTooLarge
 from sessions.models import RunnerSession
 from sessions.states import Verb
-from tests import factories
+from tests import blobs, factories
+from tests.blobs import each_store, s3_endpoint  # noqa: F401  (fixtures)
 from tests.factories import path, session_api
 from tests.people import Api, Org
 from tests.races.threads import at_once
 from tests.sessions import records, roads
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,7 @@ def listed(org: Org, session: RunnerSession) -> list[dict[str, Any]]:
 
 def files(org: Org) -> set[str]:
     """Everything that is stored of the organization, and whatever is left of what came in."""
-    root = Path(settings.ARTIFACTS_DIR)
-    found = [*(root / org.id.hex).rglob("*"), *(root / "incoming").glob("*")]
-    return {found.name for found in found if found.is_file()}
+    return {*blobs.kept(org.id), *(draft.name for draft in blobs.drafts())}
 
 
 def content_of(org: Org, session: RunnerSession, artifact: dict[str, Any]) -> bytes:
@@ -76,9 +77,8 @@ def test_the_same_bytes_are_stored_once_for_each_organization(org: Org) -> None:
         made = upload(session_api(somewhere, session), session, content).json()
         assert content_of(somewhere, session, made) == content
     digest = hashlib.sha256(content).hexdigest()
-    assert storage.path_of(org.id, digest) != storage.path_of(other.id, digest)
-    assert digest in files(org)
-    assert digest in files(other)
+    assert blobs.kept(org.id).count(digest) == 1
+    assert blobs.kept(other.id) == [digest]
 
 
 def test_a_name_is_text_and_never_a_path(org: Org) -> None:
@@ -164,13 +164,13 @@ def test_a_lease_that_ends_while_the_bytes_come_leaves_no_artifact(
 ) -> None:
     session = factories.running(org)
     token = session_api(org, session)
-    store = storage.Draft.store
+    store = drafts.Draft.store
 
-    def ended_meanwhile(draft: storage.Draft) -> storage.Blob:
+    def ended_meanwhile(draft: drafts.Draft) -> storage.Blob:
         roads.end(org, session, Verb.COMPLETE)
         return store(draft)
 
-    monkeypatch.setattr(storage.Draft, "store", ended_meanwhile)
+    monkeypatch.setattr(drafts.Draft, "store", ended_meanwhile)
     answer = upload(token, session)
     assert (answer.status_code, answer.json()["code"]) == (409, "lease_lost")
     with org.scope():
@@ -182,25 +182,23 @@ def test_a_lease_that_ends_while_the_bytes_come_leaves_no_artifact(
 def test_a_full_disk_is_said_and_leaves_nothing(
     org: Org, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
+    monkeypatch.setattr(settings, "ARTIFACTS", "file")
     session = factories.running(org)
     before = files(org)
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
-    if when == "fsync":
-        monkeypatch.setattr(storage.os, "fsync", full)
-    else:
-        monkeypatch.setattr(storage.Path, "replace", full)
-    answer = upload(session_api(org, session), session, b"nowhere to go")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(file_store.os if when == "fsync" else Path, when, full)
+        answer = upload(session_api(org, session), session, b"nowhere to go")
     assert (answer.status_code, answer.json()["code"]) == (507, "insufficient_storage")
     assert (listed(org, session), files(org)) == ([], before)
     assert upload(session_api(org, session), session, b"nowhere to go").status_code == 201
 
 
 def receive(organization: UUID, chunks: Iterable[bytes], most: int = 1000) -> storage.Blob:
-    with storage.Draft(organization, most) as draft:
+    with drafts.Draft(organization, most) as draft:
         for chunk in chunks:
             draft.write(chunk)
         return draft.store()
@@ -225,11 +223,12 @@ def test_a_new_directory_is_as_durable_as_the_file_in_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A synced file in a directory whose own name is not synced is gone after a power failure."""
+    monkeypatch.setattr(settings, "ARTIFACTS", "file")
     monkeypatch.setattr(settings, "ARTIFACTS_DIR", tmp_path)
     synced: list[Path] = []
-    monkeypatch.setattr(storage, "_sync_directory", synced.append)
+    monkeypatch.setattr(file_store, "sync_directory", synced.append)
     organization = ids.new()
-    place = storage.path_of(organization, receive(organization, [b"bytes"]).sha256)
+    place = blobs.path_of(organization, receive(organization, [b"bytes"]).sha256)
     assert set(synced) >= {place.parent, place.parent.parent, tmp_path}
 
 
@@ -248,6 +247,6 @@ def test_an_artifact_is_found_in_its_own_session_and_organization_only(org: Org)
 def test_bytes_that_are_gone_are_said_to_be(org: Org) -> None:
     session = factories.running(org)
     made = upload(session_api(org, session), session, b"to be lost").json()
-    storage.path_of(org.id, made["sha256"]).unlink()
+    blobs.lose(org.id, made["sha256"])
     answer = org.viewer.api.get(path(session, "artifacts", made["id"], "content"))
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -11,7 +11,8 @@ import pytest
 
 from grants import artifacts, events
 from grants.artifacts import Description
-from grants.storage import Blob, Draft
+from grants.drafts import Draft
+from grants.storage import Blob
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
 from profiles import catalog

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import resource
 from contextlib import nullcontext
-from tempfile import TemporaryFile
 from typing import Any
 
 import uvicorn
@@ -14,7 +13,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from grants import bundle
+from grants import bundle, storage
+from grants.file_store import FileStore
+from keeptrusts_runners.errors import StorageUnavailable
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.management.conversation import require_connection
 from keeptrusts_runners.management.processes import Kept, UntilStopped, address, is_free, manage
@@ -103,20 +104,18 @@ def _require_what_serving_needs(maintain: bool) -> None:
     for variable, use in (
         ("KEEPTRUSTS_TOKEN_KEY_FILE", tokens.signing_key),
         ("KEEPTRUSTS_EVIDENCE_KEY_FILE", bundle.signing_key),
-        ("KEEPTRUSTS_ARTIFACTS_DIR", _make_artifacts_dir),
+        ("KEEPTRUSTS_ARTIFACTS_DIR", FileStore(settings.ARTIFACTS_DIR).probe),
+        ("KEEPTRUSTS_ARTIFACTS", lambda: storage.store().probe()),
     ):
         try:
             use()
         except OSError as error:
             why = f"{error.filename}: {error.strerror}"
             raise CommandError(f"{variable} cannot be used: {why}.") from None
+        except StorageUnavailable as error:
+            why = error.fields["reason"]
+            raise CommandError(f"{variable} cannot be used: {why}.") from None
     if maintain:
         require_connection("maintain")
     connections["default"].ensure_connection()
     connections.close_all()
-
-
-def _make_artifacts_dir() -> None:
-    settings.ARTIFACTS_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryFile(dir=settings.ARTIFACTS_DIR):
-        pass
