@@ -9,6 +9,7 @@ class GrantsConfig(AppConfig):
 
     def ready(self) -> None:
         from grants import (  # noqa: F401  (connects)
+            artifact_models,
             checks,
             custody_models,
             figures,

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from grants import ledger
+from grants import blobs, ledger
+from grants.blobs import Room
+from grants.drafts import Draft
 from grants.ledger import Record
-from grants.models import Artifact
+from grants.models import Artifact, ArtifactStatus, Retention
 from grants.storage import Blob
 from keeptrusts_runners import ids
-from keeptrusts_runners.errors import LimitReached, NotFound, field_error
+from keeptrusts_runners.errors import ArtifactNotStored, NotFound, field_error
 from keeptrusts_runners.identity.principal import Principal
+from keeptrusts_runners.identity.tenancy import organization_scope
 from profiles.models import RunnerProfile
 from sessions import claims, transitions
 from sessions.models import RunnerSession
@@ -34,9 +37,12 @@ class Description:
     name: str
     kind: str = "file"
     media_type: str = "application/octet-stream"
+    retention: str = Retention.STANDARD
 
 
-def describe(name: str, kind: str, media_type: str) -> Description:
+def describe(
+    name: str, kind: str, media_type: str, retention: str = Retention.STANDARD
+) -> Description:
     """Check an uploader's words. Raises Invalid naming the field."""
     if not 1 <= len(name) <= 255 or _CONTROL.search(name) or not name.strip():
         raise field_error("/name", "invalid", "Give a name of 1 to 255 printable characters.")
@@ -45,22 +51,28 @@ def describe(name: str, kind: str, media_type: str) -> Description:
     bare = media_type.partition(";")[0].strip().lower() or "application/octet-stream"
     if not _MEDIA_TYPE.fullmatch(bare):
         raise field_error("/media_type", "invalid", "This is not a media type.")
-    return Description(name, kind, bare)
+    if retention not in Retention.values:
+        raise field_error("/retention", "invalid", f"Give one of {', '.join(Retention.values)}.")
+    return Description(name, kind, bare, retention)
 
 
-def room(session_id: UUID, *, by: Principal, lease_epoch: int | None = None) -> int:
-    """How many bytes an artifact of this session may have. Asked before the first byte is read,
-    so that a writer without a lease is refused without an upload. Raises as require_lease does."""
+def room(session_id: UUID, *, by: Principal, lease_epoch: int | None = None) -> Room:
+    """How large an artifact of this session may be. Asked before the first byte is read, so that
+    a writer without a lease is refused without an upload. Raises as require_lease does, and
+    LimitReached."""
     session = transitions.lock(session_id, by=by)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
-    return _limits(session).max_artifact_bytes
+    return blobs.room(session, RunnerProfile.objects.get(id=session.profile_id))
 
 
-def _limits(session: RunnerSession) -> RunnerProfile:
-    profile = RunnerProfile.objects.get(id=session.profile_id)
-    if Artifact.objects.filter(session_id=session.id).count() >= profile.max_artifacts:
-        raise LimitReached("The session has as many artifacts as it may.", limit="max_artifacts")
-    return profile
+def keep(draft: Draft) -> Blob:
+    """Bring a whole draft to its place. Opens a scope of its own: the reservation is committed
+    before the bytes move, so that whatever happens next they are known."""
+    blob = draft.blob
+    with organization_scope(draft.organization_id):
+        blobs.reserve(draft.organization_id, blob)
+    draft.store()
+    return blob
 
 
 def seal(
@@ -74,13 +86,13 @@ def seal(
     """Write the row for bytes that are safely stored, under the lease that is current now."""
     session = transitions.lock(session_id, by=by)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
-    _limits(session)
     artifact = Artifact.objects.create(
         organization_id=session.organization_id,
         session=session,
         name=description.name,
         kind=description.kind,
         media_type=description.media_type,
+        retention=description.retention,
         size_bytes=blob.size_bytes,
         sha256=blob.sha256,
         lease_epoch=session.lease_epoch,
@@ -88,6 +100,7 @@ def seal(
     )
     artifact.refresh_from_db(fields=["created_at"])
     ledger.append({session.id: [record_of(artifact, session, by)]})
+    blobs.take(session, RunnerProfile.objects.get(id=session.profile_id), blob)
     return artifact
 
 
@@ -115,3 +128,12 @@ def artifact(session_id: UUID, artifact_id: UUID) -> Artifact:
     if found is None:
         raise NotFound
     return found
+
+
+def require_content(artifact: Artifact) -> None:
+    """Raises NotFound for content that was removed, ArtifactNotStored for what is not, or no
+    longer, known to be whole."""
+    if artifact.status == ArtifactStatus.REMOVED:
+        raise NotFound("The artifact's content was removed.")
+    if artifact.status != ArtifactStatus.STORED:
+        raise ArtifactNotStored(artifact_status=artifact.status)

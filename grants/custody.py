@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from grants import ledger
+from grants import ledger, removals
 from grants.custody_models import LegalHold
 from grants.ledger import Record
 from grants.models import Event, Level
@@ -17,7 +17,6 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.errors import (
     Conflict,
-    EvidenceHeld,
     NotFound,
     PermissionDenied,
 )
@@ -125,8 +124,7 @@ def redact(session_id: UUID, event_id: UUID, reason: str, *, by: Principal) -> E
 
 
 def _destroy(session: RunnerSession, first: int, last: int) -> int:
-    if LegalHold.objects.filter(session_id=session.id).exists():
-        raise EvidenceHeld
+    removals.require_no_hold(session)
     with connection.cursor() as cursor:
         cursor.execute(_REDACT, [session.id, first, last])
         (redacted,) = cursor.fetchone()
@@ -134,7 +132,8 @@ def _destroy(session: RunnerSession, first: int, last: int) -> int:
 
 
 def expire(session: RunnerSession, *, by: Principal) -> int:
-    """Redact all of a locked, ended session, because its time is over; how many records.
+    """Redact all of a locked, ended session and remove its artifacts' content, because its time is
+    over; how many records.
 
     Raises EvidenceHeld.
     """
@@ -142,5 +141,6 @@ def expire(session: RunnerSession, *, by: Principal) -> int:
     redacted = _destroy(session, 1, head.seq)
     message = "Evidence expired by the profile's retention"
     _record(session, TOMBSTONE, by, message, ranges=[[1, head.seq]], reason="retention")
+    removals.expire(session, by=by, evidence=True)
     RunnerSession.objects.filter(id=session.id).update(evidence_expired_at=head.now)
     return redacted

@@ -30,7 +30,7 @@ class Draft:
     """A blob being received. Leaving the block without `store()` leaves nothing behind."""
 
     def __init__(self, organization_id: UUID, max_bytes: int) -> None:
-        self._organization_id = organization_id
+        self.organization_id = organization_id
         self._max_bytes = max_bytes
         self._hash = hashlib.sha256()
         self.size_bytes = 0
@@ -60,6 +60,11 @@ class Draft:
         """Of what has been written until now."""
         return self._hash.hexdigest()
 
+    @property
+    def blob(self) -> Blob:
+        """What has been written until now."""
+        return Blob(self.sha256, self.size_bytes)
+
     def write(self, chunk: bytes) -> None:
         """Raises PayloadTooLarge, InsufficientStorage."""
         assert self._file is not None
@@ -74,8 +79,7 @@ class Draft:
         """Make it durable under its digest. Raises InsufficientStorage."""
         assert self._file is not None
         assert self._path is not None
-        blob = Blob(self.sha256, self.size_bytes)
         with enough_room():
             self._file.close()
-        storage.store().put(self._organization_id, self._path, blob.sha256)
-        return blob
+        storage.store().put(self.organization_id, self._path, self.sha256)
+        return self.blob

@@ -1,4 +1,5 @@
-"""How many decisions are asked of people, over all organizations, for `/metrics`."""
+"""How many decisions are asked of people, and how much is stored, over all organizations, for
+`/metrics`."""
 
 from __future__ import annotations
 
@@ -16,9 +17,29 @@ def requests_pending() -> int:
         return int(cursor.fetchone()[0])
 
 
+def storage() -> tuple[int, int, int]:
+    """Artifacts with content, the bytes that they hold, and blobs that nobody names."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM kt_storage_figures()")
+        artifacts, size, unnamed = cursor.fetchone()
+    return int(artifacts), int(size), int(unnamed)
+
+
 def metrics() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "keeptrusts_grant_requests_pending",
         "Requests for permission grants that wait for a decision and have not lapsed.",
         value=requests_pending(),
+    )
+    artifacts, size, unnamed = storage()
+    yield GaugeMetricFamily(
+        "keeptrusts_artifacts_stored", "Artifacts whose content is kept.", value=artifacts
+    )
+    yield GaugeMetricFamily(
+        "keeptrusts_artifact_bytes", "Bytes that the stores of artifacts hold.", value=size
+    )
+    yield GaugeMetricFamily(
+        "keeptrusts_artifact_blobs_unnamed",
+        "Blobs that no artifact names: being received, or to be collected.",
+        value=unnamed,
     )

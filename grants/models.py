@@ -136,8 +136,29 @@ class Event(models.Model):
         return self.content.get("source")
 
 
+class ArtifactStatus(models.TextChoices):
+    """`uploading` is said of uploads, which are no artifacts yet."""
+
+    STORED = "stored"
+    VERIFYING = "verifying"
+    BROKEN = "broken"
+    REMOVED = "removed"
+
+
+class Retention(models.TextChoices):
+    """How long an artifact's content is kept: as the profile says of artifacts, or for as long as
+    the session's evidence."""
+
+    STANDARD = "standard"
+    EVIDENCE = "evidence"
+
+
 class Artifact(models.Model):
-    """A produced output, stored by the digest of its content. Visible only when whole."""
+    """A produced output, stored by the digest of its content. Visible only when whole.
+
+    Once the content is removed the row stays, with its digest. `digest_source` says who computed
+    that: this server of the bytes, or for now their sender.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     organization = models.ForeignKey(
@@ -155,14 +176,38 @@ class Artifact(models.Model):
     media_type = models.CharField(max_length=127)
     size_bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
-    status = models.CharField(max_length=16, default="stored")
+    digest_source = models.CharField(max_length=8, default="server")
+    status = models.CharField(
+        max_length=16, choices=ArtifactStatus.choices, default=ArtifactStatus.STORED
+    )
+    retention = models.CharField(
+        max_length=16, choices=Retention.choices, default=Retention.STANDARD
+    )
+    removed_at = models.DateTimeField(null=True)
+    removed_by = models.CharField(max_length=64, blank=True, default="")
+    removal_reason = models.TextField(blank=True, default="")
     lease_epoch = models.PositiveBigIntegerField()
     created_by = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         db_table = "runner_artifact"
-        indexes = [models.Index(fields=["session", "-id"], name="runner_artifact_newest")]
+        indexes = [
+            models.Index(fields=["session", "-id"], name="runner_artifact_newest"),
+            models.Index(
+                fields=["id"], condition=Q(status="verifying"), name="runner_artifact_verifying"
+            ),
+        ]
+        constraints = [
+            CheckConstraint(
+                condition=Q(status__in=[status.value for status in ArtifactStatus]),
+                name="runner_artifact_status",
+            ),
+            CheckConstraint(
+                condition=~Q(status="removed") | Q(removed_at__isnull=False),
+                name="runner_artifact_removed_at",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from grants import access
-from grants.models import GrantState, Level, PermissionGrant
+from grants.models import ArtifactStatus, GrantState, Level, PermissionGrant, Retention
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
@@ -107,16 +107,27 @@ class ArtifactOut(OutputShape):
     media_type = serializers.CharField()
     size_bytes = serializers.IntegerField()
     sha256 = serializers.CharField()
-    status = serializers.CharField()
+    digest_source = serializers.CharField()
+    status = serializers.ChoiceField(ArtifactStatus.choices)
+    retention = serializers.ChoiceField(Retention.choices)
     lease_epoch = serializers.IntegerField()
     created_by = serializers.CharField()
     created_at = InstantOut()
+    removed_at = InstantOut(allow_null=True)
+    removed_by = serializers.CharField()
+    removal_reason = serializers.CharField()
 
 
 class ArtifactAnswer(ArtifactOut):
     """A stored artifact, and what its session is to become."""
 
     desired_state = serializers.ChoiceField(DesiredState.choices, source="session.desired_state")
+
+
+class RemovalIn(InputShape):
+    """Why the content of an artifact is removed."""
+
+    reason = Text(max_length=2000, lines=True)
 
 
 class GrantIn(InputShape):

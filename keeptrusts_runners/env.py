@@ -45,6 +45,7 @@ class Environment:
     artifacts_dir: Path
     artifacts: str
     s3_endpoint: str | None
+    artifact_quota_bytes: int
     debug: bool
     log_format: str
     log_level: str
@@ -88,6 +89,7 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         artifacts_dir=_path(source, "KEEPTRUSTS_ARTIFACTS_DIR", data_dir / "artifacts"),
         artifacts=_artifacts(source.get("KEEPTRUSTS_ARTIFACTS") or "file"),
         s3_endpoint=_endpoint(source.get("KEEPTRUSTS_S3_ENDPOINT")),
+        artifact_quota_bytes=_integer(source, "KEEPTRUSTS_ARTIFACT_QUOTA_BYTES", 0, 0, 1 << 60),
         debug=_boolean(source, "KEEPTRUSTS_DEBUG"),
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
         log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),

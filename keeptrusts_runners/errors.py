@@ -277,6 +277,13 @@ class NotAnchored(Conflict):
     code, title = "not_anchored", "Not anchored yet"
 
 
+class ArtifactNotStored(Conflict):
+    """The artifact's bytes are served only while they are known to be whole; `artifact_status`
+    says what they are instead."""
+
+    code, title = "artifact_not_stored", "Artifact is not stored"
+
+
 class LimitReached(Conflict):
     """A limit of the profile or of the organization is reached; `limit` names it."""
 

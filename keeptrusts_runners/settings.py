@@ -162,6 +162,7 @@ CHECKPOINTS_DIR = ENVIRONMENT.checkpoints_dir
 ARTIFACTS_DIR = ENVIRONMENT.artifacts_dir
 ARTIFACTS = ENVIRONMENT.artifacts
 S3_ENDPOINT = ENVIRONMENT.s3_endpoint
+ARTIFACT_QUOTA_BYTES = ENVIRONMENT.artifact_quota_bytes
 
 SESSION_ENGINE = "keeptrusts_runners.console.browser_sessions"
 SESSION_COOKIE_HTTPONLY = True

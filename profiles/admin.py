@@ -27,6 +27,7 @@ class RunnerProfileAdmin(Forensic):
         "max_concurrent_sessions",
         "max_artifact_bytes",
         "max_artifacts",
+        "max_stored_bytes",
         "lease_ttl_seconds",
         "heartbeat_interval_seconds",
         "max_attempts",
@@ -34,6 +35,7 @@ class RunnerProfileAdmin(Forensic):
         "policy",
         "grant_policy_version",
         "retention_days",
+        "artifact_retention_days",
         "created_at",
         "updated_at",
     )

@@ -101,9 +101,9 @@ class ProfileViewSet(ApiViewSet):
         """Replace a runner profile.
 
         Takes the object as GET gave it: unchanged read-only members are accepted. `limits`,
-        `lease`, `retry`, `grant_policy` and `retention_days` keep their value when left out, and
-        are reset by null. Sessions already dispatched keep the grant policy they were
-        dispatched under.
+        `lease`, `retry`, `grant_policy`, `retention_days` and `artifact_retention_days` keep their
+        value when left out, and are reset by null. Sessions already dispatched keep the grant
+        policy they were dispatched under.
         """
         profile = catalog.for_update(profile_id, by=self.principal)
         self.require_match(_tag(profile))

@@ -62,6 +62,7 @@ class RunnerProfile(models.Model):
     max_concurrent_sessions = models.PositiveIntegerField(null=True)
     max_artifact_bytes = models.PositiveBigIntegerField(default=MAX_ARTIFACT_BYTES)
     max_artifacts = models.PositiveIntegerField(default=MAX_ARTIFACTS)
+    max_stored_bytes = models.PositiveBigIntegerField(null=True)
     lease_ttl_seconds = models.PositiveIntegerField(default=LEASE_TTL_SECONDS)
     heartbeat_interval_seconds = models.PositiveIntegerField(default=HEARTBEAT_INTERVAL_SECONDS)
     max_attempts = models.PositiveIntegerField(default=MAX_ATTEMPTS)
@@ -69,6 +70,7 @@ class RunnerProfile(models.Model):
     grant_policy = models.JSONField(default=list)
     grant_policy_version = models.PositiveIntegerField(default=1)
     retention_days = models.PositiveIntegerField(null=True)
+    artifact_retention_days = models.PositiveIntegerField(null=True)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 

@@ -28,6 +28,7 @@ class LimitsIn(InputShape):
     )
     max_artifact_bytes = Integer(min_value=1, max_value=1 << 40, required=False, allow_null=True)
     max_artifacts = Integer(min_value=0, max_value=100_000, required=False, allow_null=True)
+    max_stored_bytes = Integer(min_value=1, max_value=1 << 50, required=False, allow_null=True)
 
 
 class LeaseIn(InputShape):
@@ -69,6 +70,9 @@ class ProfileIn(InputShape):
     retry = RetryIn(required=False, allow_null=True)
     grant_policy = Items(GrantRuleIn(), max_items=100, required=False, allow_null=True)
     retention_days = Integer(min_value=1, max_value=36_500, required=False, allow_null=True)
+    artifact_retention_days = Integer(
+        min_value=1, max_value=36_500, required=False, allow_null=True
+    )
 
 
 class NothingIn(InputShape):
@@ -81,6 +85,7 @@ _GROUPS: dict[str, dict[str, tuple[str, Any]]] = {
         "max_concurrent_sessions": ("max_concurrent_sessions", None),
         "max_artifact_bytes": ("max_artifact_bytes", models.MAX_ARTIFACT_BYTES),
         "max_artifacts": ("max_artifacts", models.MAX_ARTIFACTS),
+        "max_stored_bytes": ("max_stored_bytes", None),
     },
     "lease": {
         "ttl_seconds": ("lease_ttl_seconds", models.LEASE_TTL_SECONDS),
@@ -116,6 +121,7 @@ class LimitsOut(OutputShape):
     max_concurrent_sessions = serializers.IntegerField(allow_null=True)
     max_artifact_bytes = serializers.IntegerField()
     max_artifacts = serializers.IntegerField()
+    max_stored_bytes = serializers.IntegerField(allow_null=True)
 
 
 class LeaseTermsOut(OutputShape):
@@ -142,6 +148,7 @@ class ProfileOut(OutputShape):
     grant_policy = serializers.ListField(child=serializers.JSONField())
     grant_policy_version = serializers.IntegerField()
     retention_days = serializers.IntegerField(allow_null=True)
+    artifact_retention_days = serializers.IntegerField(allow_null=True)
     created_at = InstantOut()
     updated_at = InstantOut()
 

@@ -18,21 +18,23 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
-from grants import artifacts, queries, storage
+from grants import artifacts, queries, removals, storage
 from grants.api import uploads
 from grants.artifacts import Description
 from grants.drafts import Draft
 from grants.filters import ArtifactFilters
-from grants.models import Artifact
-from grants.serializers import ArtifactAnswer, ArtifactOut
+from grants.models import Artifact, Retention
+from grants.serializers import ArtifactAnswer, ArtifactOut, RemovalIn
 from grants.storage import Blob, BlobMissing
-from keeptrusts_runners.api import etag
+from keeptrusts_runners.api import body, etag
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
+    ArtifactNotStored,
     DigestMismatch,
+    EvidenceHeld,
     IdempotencyKeyReused,
     InsufficientStorage,
     Invalid,
@@ -60,6 +62,7 @@ _FORM = {
         "file": {"type": "string", "contentMediaType": OCTETS},
         "name": {"type": "string", "minLength": 1, "maxLength": 255},
         "kind": {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,63}$"},
+        "retention": {"type": "string", "enum": Retention.values},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     },
     "additionalProperties": False,
@@ -74,6 +77,7 @@ class ArtifactViewSet(ApiViewSet):
         "list": Scope.READ,
         "create": Scope.WRITE,
         "retrieve": Scope.READ,
+        "destroy": Scope.WRITE,
         "content": Scope.READ,
     }
     session_token_actions: ClassVar = frozenset({"list", "create", "retrieve", "content"})
@@ -82,16 +86,20 @@ class ArtifactViewSet(ApiViewSet):
     filters: ClassVar = {"list": ArtifactFilters}
     media_types: ClassVar = {"content": (OCTETS,)}
     statuses: ClassVar = {"content": (200, 206)}
-    tagged_actions: ClassVar = frozenset({"retrieve", "content"})
+    tagged_actions: ClassVar = frozenset({"retrieve", "destroy", "content"})
     bodies: ClassVar = {"create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}}}
     parameters: ClassVar = {
         "create": {
             "name": {"type": "string", "maxLength": 255},
             "kind": {"type": "string", "maxLength": 64},
             "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            "retention": {"type": "string", "enum": Retention.values},
             "Content-Digest": {"in": "header", "type": "string"},
             "Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1},
             "Idempotency-Key": {"in": "header", "type": "string", "maxLength": 255},
+        },
+        "destroy": {
+            "reason": {"type": "string", "required": True, "minLength": 1, "maxLength": 2000}
         },
         "content": {
             "Range": {"in": "header", "type": "string"},
@@ -114,7 +122,8 @@ class ArtifactViewSet(ApiViewSet):
             Invalid,
             UnsupportedMediaType,
         ),
-        "content": (RangeNotSatisfiable,),
+        "destroy": (EvidenceHeld, Invalid),
+        "content": (RangeNotSatisfiable, ArtifactNotStored),
     }
 
     def list(self, request: Request, session_id: UUID) -> HttpResponse:
@@ -133,9 +142,10 @@ class ArtifactViewSet(ApiViewSet):
         epoch = named_epoch(request)
         with self.organization_scope():
             room = artifacts.room(session_id, by=self.principal, lease_epoch=epoch)
-        with Draft(self.organization_id, room) as draft:
+        room.require(body.announced_length(request._request))
+        with Draft(self.organization_id, room.max_bytes) as draft:
             description = uploads.receive(request._request, draft)
-            blob = draft.store()
+            blob = artifacts.keep(draft)
         with self.organization_scope():
             return self._seal(session_id, blob, description, epoch)
 
@@ -159,7 +169,23 @@ class ArtifactViewSet(ApiViewSet):
     def retrieve(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Get one artifact's description."""
         found = self._artifact(session_id, artifact_id)
-        return self.answer(ArtifactOut.render(found), tag=etag.strong(found.id, found.status))
+        return self.answer(ArtifactOut.render(found), tag=_tag(found))
+
+    def destroy(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
+        """Remove an artifact's content, for the reason that a person gives.
+
+        The row stays with its digest, and the session's chain says who removed it and why.
+        """
+        # Content of a DELETE has no meaning that servers on the way would know.
+        reason = RemovalIn.read(request._request.GET.dict())["reason"]
+        removals.remove(
+            session_id,
+            artifact_id,
+            reason,
+            by=self.principal,
+            check=lambda artifact: self.require_match(_tag(artifact)),
+        )
+        return self.answer(status=204)
 
     def content(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponseBase:
         """Download an artifact's bytes, or one range of them."""
@@ -168,6 +194,10 @@ class ArtifactViewSet(ApiViewSet):
     def _artifact(self, session_id: UUID, artifact_id: UUID) -> Artifact:
         session_queries.session(session_id, by=self.principal)
         return artifacts.artifact(session_id, artifact_id)
+
+
+def _tag(artifact: Artifact) -> str:
+    return etag.strong(artifact.id, artifact.status)
 
 
 # --- downloads -------------------------------------------------------------------------------
@@ -185,6 +215,7 @@ def download(artifact: Artifact, request: HttpRequest | None = None) -> HttpResp
     }
     if request is not None and etag.is_unchanged(request, headers["ETag"]):
         return HttpResponseNotModified(headers=headers)
+    artifacts.require_content(artifact)
     part = _asked_range(request, artifact, headers["ETag"]) if request is not None else None
     start, end = part or (0, artifact.size_bytes)
     try:

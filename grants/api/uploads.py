@@ -19,11 +19,12 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from grants import artifacts, storage
 from grants.artifacts import Description
 from grants.drafts import Draft
+from grants.models import Retention
 from keeptrusts_runners.api import body
 from keeptrusts_runners.errors import DigestMismatch, DomainError, Malformed, field_error
 
 MULTIPART = "multipart/form-data"
-_FIELDS = frozenset({"file", "name", "kind", "sha256"})
+_FIELDS = frozenset({"file", "name", "kind", "sha256", "retention"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?=,|$)")
 
@@ -81,7 +82,12 @@ def _raw(request: HttpRequest, received: _Received, draft: Draft) -> tuple[Descr
     if name is None:
         raise field_error("/name", "required", "Name it: ?name=… beside a raw body.")
     media_type = str(request.META.get("CONTENT_TYPE") or "")
-    description = artifacts.describe(name, request.GET.get("kind", "file"), media_type)
+    description = artifacts.describe(
+        name,
+        request.GET.get("kind", "file"),
+        media_type,
+        request.GET.get("retention", Retention.STANDARD),
+    )
     while chunk := received.read():
         draft.write(chunk)
     return description, request.GET.get("sha256")
@@ -109,10 +115,13 @@ def _form(
     if not isinstance(file, UploadedFile):
         raise field_error("/file", "required", "Send the bytes in the field `file`.")
     # Fields count before the query, which a raw body has instead.
-    given = {name: fields.get(name, request.GET.get(name)) for name in ("name", "kind", "sha256")}
+    given = {name: fields.get(name, request.GET.get(name)) for name in _FIELDS - {"file"}}
     name = file.name if given["name"] is None else given["name"]
     kind = "file" if given["kind"] is None else given["kind"]
-    described = artifacts.describe(str(name or ""), str(kind), file.content_type or "")
+    retention = Retention.STANDARD if given["retention"] is None else given["retention"]
+    described = artifacts.describe(
+        str(name or ""), str(kind), file.content_type or "", str(retention)
+    )
     return described, None if given["sha256"] is None else str(given["sha256"])
 
 

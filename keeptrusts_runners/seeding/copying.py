@@ -24,8 +24,8 @@ _EVENT_TYPES = (
 _MONTHS = "SELECT kt_make_event_partitions(%s, now() + interval '1 year')"
 _TABLES = (
     "runner_profile", "runner_harness", "runner_executor", "runner_session", "runner_transition",
-    "runner_checkpoint", "runner_ledger_head", "runner_event", "runner_artifact", "runner_grant",
-    "runner_grant_decision",
+    "runner_checkpoint", "runner_ledger_head", "runner_event", "runner_artifact", "runner_blob",
+    "runner_storage_usage", "runner_grant", "runner_grant_decision",
 )  # fmt: skip
 
 

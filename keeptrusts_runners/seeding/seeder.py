@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from grants import ledger
+from grants import blobs, ledger
 from grants.histogram import Histogram
 from grants.ledger import Head
 from grants.models import LedgerHead
@@ -74,9 +74,15 @@ def seed(
         progress.events += sum(plan.events for plan in part)
         progress.seconds = time.monotonic() - started
         report(progress)
+    _count_storage(organization_id)
     copying.analyze()
     _on_record(organization_id, progress, seed)
     return progress
+
+
+def _count_storage(organization_id: UUID) -> None:
+    with transaction.atomic(using="migrate"), connections["migrate"].cursor() as cursor:
+        cursor.execute(blobs.RECOUNT, {"organization": organization_id})
 
 
 def _on_record(organization_id: UUID, progress: Progress, seed: int) -> None:

@@ -67,11 +67,12 @@ def problem(answer: Any, status: int, code: str | None = None) -> dict[str, Any]
 
 
 def stored(org: Org) -> dict[str, int]:
-    """How many rows of each table the organization has, but for what is kept of refusals."""
+    """How many rows of each table the organization has, but for what is kept of refusals, and of
+    bytes that are collected when nobody names them."""
     with org.scope():
         return {
             model._meta.db_table: model._default_manager.count()
             for label in PRODUCT_APPS
             for model in apps.get_app_config(label).get_models()
-            if model.__name__ not in ("User", "Organization", "Refusal", "Denial")
+            if model.__name__ not in ("User", "Organization", "Refusal", "Denial", "StoredBlob")
         }

@@ -480,6 +480,7 @@ TABLE = (
         creates=True, **_EXECUTES,
     ),
     Route("GET", _ARTIFACT, READ, artifact, tagged=True, **_OWN),
+    Route("DELETE", _ARTIFACT, WRITE, artifact, 204, tagged=True, query="?reason=wrong", **_PEOPLE),
     Route("GET", f"{_ARTIFACT}/content", READ, artifact, tagged=True, **_OWN),
     Route("GET", f"{_SESSION}/permissions", READ, active, **_OWN),
     Route(

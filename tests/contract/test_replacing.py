@@ -17,20 +17,26 @@ FULL = {
     "description": "first\nsecond\tline",
     "execution_target": "runner",
     "labels": {"team": "blue"},
-    "limits": {"max_concurrent_sessions": 3, "max_artifact_bytes": 1000, "max_artifacts": 2},
+    "limits": {
+        "max_concurrent_sessions": 3, "max_artifact_bytes": 1000, "max_artifacts": 2,
+        "max_stored_bytes": 2000,
+    },
     "lease": {"ttl_seconds": 30, "heartbeat_interval_seconds": 7},
     "retry": {"max_attempts": 4, "backoff_seconds": 9},
     "grant_policy": [{"operation": "network.*", "approvals_required": 2, "single_use": True}],
     "retention_days": 30,
-}
+    "artifact_retention_days": 7,
+}  # fmt: skip
 DEFAULTS = {
     "limits": {
         "max_concurrent_sessions": None, "max_artifact_bytes": 1 << 30, "max_artifacts": 500,
+        "max_stored_bytes": None,
     },
     "lease": {"ttl_seconds": 60, "heartbeat_interval_seconds": 15},
     "retry": {"max_attempts": 1, "backoff_seconds": 5},
     "grant_policy": [],
     "retention_days": None,
+    "artifact_retention_days": None,
 }  # fmt: skip
 
 
