@@ -30,7 +30,7 @@ INSTALLED_APPS = [
     "profiles",
     "sessions.apps.SessionsConfig",
     "grants",
-    "django.contrib.admin",
+    "keeptrusts_runners.investigations.apps.InvestigationsConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -94,6 +94,11 @@ _AREAS: dict[str, dict[str, str]] = {
         "access.mass-assignment": "A write changes its own columns and no others.",
         "access.cookies": "The API takes no cookies; a form without its token does nothing.",
         "access.staff-audited": "Views of staff across organizations are audited.",
+        "admin.flat-pages": "Lists of the admin cost the same at any depth.",
+        "admin.investigations": "Each named investigation finds what it is named for.",
+        "admin.exports": "Exports of staff are bounded, safe and on record.",
+        "admin.acts": "What superusers do is the core's verb, with a reason, on record.",
+        "admin.strict-policy": "Every page of the admin keeps to the strict content policy.",
     },
     "Grants (contract §9)": {
         "grant.no-late-use": "No use stands after a grant's end.",

@@ -106,17 +106,22 @@ def record(organization_id: UUID, entries: Sequence[Entry]) -> None:
         cursor.execute(_INSERT, given)
 
 
-_LOOK = "SELECT kt_record_look_of_staff(%s::uuid[], %s, %s, %s, %s)"
+_STAFF = "SELECT kt_record_act_of_staff(%s::uuid[], %s, %s, %s, %s, %s::bytea[])"
 
 
-def record_look(organization_ids: Sequence[UUID], *, staff: str, subject: str) -> None:
-    """A look of staff in the admin, on the record of each organization that it showed. Needs no
-    scope."""
+def record_staff(
+    verb: str, organizations: Mapping[UUID, Mapping[str, Any]], *, staff: str, subject: str
+) -> None:
+    """What staff did in the admin (`staff.viewed`, `staff.exported`), on the record of each
+    organization that it showed, with what is to be said to that one. Needs no scope."""
+    if not organizations:
+        return
     source, subject = _source.get(), subject[:200]
-    body = _body(Entry("staff.viewed", subject, staff), source)
-    given: list[Any] = [list(organization_ids), staff, subject, source.request_id, body]
+    told = sorted(organizations.items(), key=lambda each: str(each[0]))
+    bodies = [_body(Entry(verb, subject, staff, detail=detail), source) for _, detail in told]
+    given: list[Any] = [[each for each, _ in told], verb, staff, subject, source.request_id, bodies]
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK, given)
+        cursor.execute(_STAFF, given)
 
 
 def _body(entry: Entry, source: Source) -> bytes:

@@ -1,18 +1,16 @@
-"""What identity tells, on the audit log: its changes, and looks of staff in the admin."""
+"""What identity tells of its changes, on the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from django.dispatch import receiver
 
-from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import audit
-from keeptrusts_runners.identity.models import User
-from keeptrusts_runners.identity.signals import identity_changed, staff_looked
+from keeptrusts_runners.identity.signals import identity_changed
 
 Facts = Mapping[str, Any] | None
 
@@ -31,15 +29,6 @@ def record_identity_changes(
         {"before": before, "after": after},
     )
     audit.record(organization_id, [entry])
-
-
-@receiver(staff_looked, dispatch_uid="evidence.record_looks_of_staff")
-def record_looks_of_staff(
-    user: User, organization_ids: Iterable[UUID], subject: str, **_: Any
-) -> None:
-    """One record in the log of each organization that was looked at."""
-    if found := list(organization_ids):
-        audit.record_look(found, staff=ids.encode("user", user.id), subject=subject)
 
 
 def _digest(facts: Facts) -> bytes | None:

@@ -12,7 +12,3 @@ account_revoked = Signal()
 # `organization_id`, the `verb` (`member.role_changed`), the `subject` (a TypeID), and what it was
 # `before` and is `after`, as small mappings without secrets; None: it was not, or is no more.
 identity_changed = Signal()
-
-# Sent after staff looked at something in the admin, outside any scope, with the `user`, the
-# `organization_ids` whose rows were shown, and the `subject`: a TypeID, or a table with a filter.
-staff_looked = Signal()

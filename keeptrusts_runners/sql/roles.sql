@@ -62,7 +62,7 @@ ALTER ROLE keeptrusts_signer SET statement_timeout = '60s';
 ALTER ROLE keeptrusts_signer SET lock_timeout = '10s';
 ALTER ROLE keeptrusts_signer SET idle_in_transaction_session_timeout = '30s';
 
-ALTER ROLE keeptrusts_forensics SET statement_timeout = '30s';
+ALTER ROLE keeptrusts_forensics SET statement_timeout = '5s';
 ALTER ROLE keeptrusts_forensics SET lock_timeout = '5s';
 ALTER ROLE keeptrusts_forensics SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE keeptrusts_forensics SET default_transaction_read_only = on;

@@ -14,15 +14,18 @@ from grants import events
 from grants.models import Event
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import audit
-from keeptrusts_runners.identity.forensics import CappedPaginator, Forensic, id_range
 from keeptrusts_runners.identity.models import User
+from keeptrusts_runners.investigations.filters import id_range
+from keeptrusts_runners.investigations.forensic import Forensic
+from keeptrusts_runners.investigations.lists import CappedPaginator
 from sessions import claims
 from sessions.models import RunnerSession
 from tests import factories
+from tests.admin.staff import looker, signed_in
 from tests.browsers import at_most, browser
 from tests.people import Org
 
-OURS = ("identity", "profiles", "runner_sessions", "grants")
+OURS = ("identity", "evidence", "profiles", "runner_sessions", "grants")
 MODELS = [model for model in admin.site._registry if model._meta.app_label in OURS]
 HOSTILE = "<script>alert(1)</script>"
 
@@ -31,15 +34,9 @@ def name(model: Any) -> str:
     return f"{model._meta.app_label}/{model._meta.model_name}"
 
 
-def signed_in(**fields: bool) -> Client:
-    client = Client(raise_request_exception=False)
-    client.force_login(User.objects.create_user(f"{ids.new()}@example.test", **fields))
-    return client
-
-
 @pytest.fixture
 def staff() -> Client:
-    return signed_in(is_staff=True)
+    return looker()
 
 
 @pytest.fixture
@@ -106,7 +103,7 @@ def test_what_cannot_be_put_on_record_is_not_shown(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(audit, "record_look", fails)
+    monkeypatch.setattr(audit, "record_staff", fails)
     address = f"/admin/runner_sessions/runnersession/{session.id}/change/"
     response = staff.get(address)
     assert response.status_code == 500
@@ -117,7 +114,7 @@ def test_what_cannot_be_put_on_record_is_not_shown(
 
 
 def test_every_model_of_the_product_is_there() -> None:
-    assert len(MODELS) == 19
+    assert len(MODELS) == 27
     assert [model for model in admin.site._registry if model not in MODELS] == []
 
 
@@ -138,7 +135,6 @@ def test_lists_are_bounded_and_ordered_by_an_index(model: Any) -> None:
     assert page.list_per_page == 50
     assert page.show_full_result_count is False
     assert page.paginator is CappedPaginator
-    assert page.actions is None
     assert not page.sortable_by
 
 
@@ -155,13 +151,13 @@ def test_events_want_a_session_first(staff: Client, session: RunnerSession) -> N
     with at_most(12, "default", "forensics"):
         response = staff.get("/admin/grants/event/")
     assert b"Choose a session" in response.content
-    assert b"0 events" in response.content
+    assert b"0 rows" in response.content
     for given in (ids.encode("sess", session.id), str(session.id)):
         response = staff.get(f"/admin/grants/event/?session={given}")
         assert b"&lt;script&gt;alert(1)" in response.content
     for given in ("sess_0", "nonsense", "%00"):
         response = staff.get(f"/admin/grants/event/?session={given}")
-        assert b"0 events" in response.content
+        assert b"0 rows" in response.content
 
 
 # --- search ----------------------------------------------------------------------------------
@@ -178,7 +174,7 @@ def test_sessions_are_found_by_id_and_task_whole(staff: Client, session: RunnerS
     task = f"task-{ids.new()}"
     factories.pending(Org(), task_id=task)
     assert found(staff.get("/admin/runner_sessions/runnersession/", {"q": task})) == 1
-    for query in (task[:-1], "sess_", "sess_!", "%", "prof_01"):
+    for query in (task[:-1], "sess_", "sess_!", "%", "grant_01"):
         response = staff.get("/admin/runner_sessions/runnersession/", {"q": query})
         assert response.status_code == 200
         assert found(response) == 0
@@ -210,7 +206,8 @@ def test_objects_open_with_everything_escaped(
     assert response.status_code == 200
     assert b"<script>alert" not in response.content
     assert b'name="_save"' not in response.content
-    assert staff.get(f"/admin/{name(model)}/{row.pk}/history/").status_code == 200
+    history = staff.get(f"/admin/{name(model)}/{row.pk}/history/")
+    assert history["Location"].startswith("/admin/evidence/auditrecord/?q=")
 
 
 CERTAIN = {"RunnerSession", "RunnerProfile", "Transition", "Checkpoint", "LedgerHead", "User"}
@@ -222,7 +219,7 @@ def test_a_session_shows_its_last_records_and_leads_on(
     response = staff.get(f"/admin/runner_sessions/runnersession/{session.pk}/change/")
     text = response.content.decode()
     assert text.count("&lt;script&gt;alert(1)") >= 20
-    assert f"/admin/grants/event/?session={session.pk}" in text
+    assert f"/admin/grants/event/?session={ids.encode('sess', session.pk)}" in text
     assert f"/admin/profiles/runnerprofile/{session.profile_id}/change/" in text
 
 
@@ -247,15 +244,6 @@ def test_superusers_change_who_may_enter_and_staff_do_not(staff: Client, superus
 
 
 # --- what all of it keeps to -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["", "runner_sessions/runnersession/", "identity/user/"])
-def test_the_policy_holds_and_finds_nothing_to_refuse(superuser: Client, path: str) -> None:
-    response = superuser.get(f"/admin/{path}")
-    assert "unsafe" not in response["Content-Security-Policy"]
-    html = response.content.decode()
-    assert not re.search(r"\sstyle\s*=|<style|\son[a-z]+\s*=\s*[\"']|javascript:", html)
-    assert not re.search(r"<script(?![^>]*\ssrc=)(?![^>]*application/json)", html)
 
 
 def test_instants_end_in_z(staff: Client, session: RunnerSession) -> None:
