@@ -1,15 +1,44 @@
-"""What people say when they act on a session in the console."""
+"""What people say when they act on sessions in the console."""
 
 from __future__ import annotations
 
 from django import forms
 
+from sessions.models import Disposition
+
+
+def _words(label: str, help_text: str, *, required: bool) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        help_text=help_text,
+        max_length=2000,
+        required=required,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
 
 class CancelForm(forms.Form):
-    reason = forms.CharField(
-        label="Reason",
-        help_text="Kept in the session's ledger.",
-        max_length=2000,
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 3}),
+    reason = _words("Reason", "Kept in the session's ledger.", required=False)
+
+
+class RetryForm(forms.Form):
+    same_harness = forms.BooleanField(
+        label="With the harness revision that it had, not with the newest", required=False
+    )
+    reason = _words("Reason", "Kept in the new session's ledger.", required=False)
+
+
+class DispositionForm(forms.Form):
+    decision = forms.ChoiceField(
+        label="Decision",
+        choices=[
+            (Disposition.ACCEPT.value, "Accept: the effect is there, the work counts as done"),
+            (Disposition.RETRY.value, "Retry: run the task again as a new session"),
+            (Disposition.ABANDON.value, "Abandon: leave it as it is"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    comment = _words("Comment", "How you know. Kept in the session's ledger.", required=True)
+    same_harness = forms.BooleanField(
+        label="Retry with the harness revision that it had, not with the newest", required=False
     )

@@ -9,7 +9,7 @@ from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
 from sessions.api_summary import SummaryViewSet
-from sessions.pages import actions, detail, lists
+from sessions.pages import actions, detail, frame, lists
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -52,7 +52,11 @@ api_urlpatterns = [
 page_urlpatterns = [
     path("runners/sessions", lists.index, name="sessions"),
     path(f"runners/{_ONE}", detail.detail, name="session"),
+    path(f"runners/{_ONE}/head", frame.fragment, name="session_head"),
     path(f"runners/{_ONE}/cancel", actions.cancel, name="session_cancel"),
+    path(f"runners/{_ONE}/force", actions.force, name="session_force"),
+    path(f"runners/{_ONE}/retry", actions.retry, name="session_retry"),
+    path(f"runners/{_ONE}/disposition", actions.disposition, name="session_disposition"),
     path(f"runners/{_ONE}/pause", actions.pause, name="session_pause"),
     path(f"runners/{_ONE}/resume", actions.resume, name="session_resume"),
 ]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 
 from grants import queries as grant_queries
+from keeptrusts_runners import ids
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import see_other
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import lifecycle, queries, transitions
-from sessions.forms import CancelForm
-from sessions.pages import frame
+from sessions import lifecycle, queries, retries, transitions
+from sessions.forms import CancelForm, DispositionForm, RetryForm
+from sessions.models import Disposition, RunnerSession
+from sessions.pages import offers
+from sessions.pages.frame import frame
 from sessions.states import State, Verb
 
 
 @page(Scope.WRITE, methods=("GET", "POST"))
 def cancel(request: Page, session_id: UUID) -> HttpResponse:
     """`GET, POST /runners/sessions/{id}/cancel`: say why, then do it."""
-    form = CancelForm(request.POST if request.method == "POST" else None)
+    form = CancelForm(_sent(request))
     if form.is_valid():
         reason = form.cleaned_data["reason"]
         session = lifecycle.cancel(session_id, by=request.principal, reason=reason)
@@ -31,13 +36,53 @@ def cancel(request: Page, session_id: UUID) -> HttpResponse:
         return _back(request, session_id, flash)
     session = queries.detail(session_id, by=request.principal)
     transitions.require(session, Verb.CANCEL)
-    context = {
-        **frame.frame(session, "Cancel"),
-        "form": form,
-        "active_grants": grant_queries.active_grants([session.id]).get(session.id, 0),
-    }
-    status = 422 if form.errors else 200
-    return render(request, "runners/sessions/cancel.html", context, status=status)
+    active = grant_queries.active_grants([session.id]).get(session.id, 0)
+    return _ask(request, session, "Cancel", "cancel", form, active_grants=active)
+
+
+@page(Scope.WRITE, methods=("GET", "POST"))
+def force(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET, POST /runners/sessions/{id}/force`: end a lease whose executor does not answer."""
+    form = CancelForm(_sent(request))
+    if form.is_valid():
+        reason = form.cleaned_data["reason"]
+        lifecycle.cancel(session_id, by=request.principal, reason=reason, force=True)
+        return _back(request, session_id, "Session cancelled, without its executor.")
+    session = queries.detail(session_id, by=request.principal)
+    if not offers.may_be_forced(session):
+        raise transitions.refusal(session, "It has not been asked to end.")
+    return _ask(request, session, "Force cancel", "force", form)
+
+
+@page(Scope.WRITE, methods=("GET", "POST"))
+def retry(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET, POST /runners/sessions/{id}/retry`: the same task as a new session."""
+    form = RetryForm(_sent(request))
+    if form.is_valid():
+        made = retries.retry(session_id, by=request.principal, **form.cleaned_data)
+        return _back(request, made.id, "A new session runs the task again.")
+    session = queries.detail(session_id, by=request.principal)
+    if not session.is_final:
+        raise transitions.refusal(session, f"A {session.state} session is not over yet.")
+    made_before = queries.newest_retry(session_id, by=request.principal)
+    return _ask(request, session, "Retry", "retry", form, retried_as=made_before)
+
+
+@page(Scope.WRITE, methods=("GET", "POST"))
+def disposition(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET, POST /runners/sessions/{id}/disposition`: what is to become of a lost session."""
+    form = DispositionForm(_sent(request))
+    if form.is_valid():
+        given = form.cleaned_data | {"decision": Disposition(form.cleaned_data["decision"])}
+        retries.decide(session_id, by=request.principal, **given)
+        made = queries.newest_retry(session_id, by=request.principal)
+        if made and given["decision"] == Disposition.RETRY:
+            return _back(request, made, "Decided: this session runs the task again.")
+        return _back(request, session_id, f"Decided: {given['decision']}.")
+    session = queries.detail(session_id, by=request.principal)
+    if not offers.may_be_decided(session):
+        raise transitions.refusal(session, "There is nothing to decide.")
+    return _ask(request, session, "Decide outcome", "disposition", form)
 
 
 @page(Scope.WRITE, methods=("POST",))
@@ -51,10 +96,27 @@ def pause(request: Page, session_id: UUID) -> HttpResponse:
 
 @page(Scope.WRITE, methods=("POST",))
 def resume(request: Page, session_id: UUID) -> HttpResponse:
-    """`POST /runners/sessions/{id}/resume`: back into the queue, or no pause after all."""
-    session = lifecycle.resume(session_id, by=request.principal)
+    """`POST /runners/sessions/{id}/resume`: back into the queue, or no pause after all;
+    `checkpoint_id` names one to go on from that is not the last."""
+    named = request.POST.get("checkpoint_id")
+    checkpoint_id = ids.decode("ckpt", named) if named else None
+    session = lifecycle.resume(session_id, by=request.principal, checkpoint_id=checkpoint_id)
     queued = session.state == State.PENDING
     return _back(request, session_id, "Session queued again." if queued else "Pause withdrawn.")
+
+
+def _sent(request: Page) -> QueryDict | None:
+    """None where the form is only looked at: an empty one that is sent is sent, too."""
+    return request.POST if request.method == "POST" else None
+
+
+def _ask(
+    request: Page, session: RunnerSession, name: str, template: str, form: forms.Form, **more: Any
+) -> HttpResponse:
+    """The form, again with what was typed where it was refused."""
+    context = {**frame(session, name), "form": form, **more}
+    status = 422 if form.errors else 200
+    return render(request, f"runners/sessions/{template}.html", context, status=status)
 
 
 def _back(request: Page, session_id: UUID, flash: str) -> HttpResponse:

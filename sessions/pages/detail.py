@@ -18,8 +18,8 @@ from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import is_fragment
 from keeptrusts_runners.identity.queries import Actor, actors, spoken
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import diagnosis, listing, queries, states, timeline
-from sessions.models import DesiredState, RunnerSession
+from sessions import diagnosis, listing, queries, timeline
+from sessions.models import Checkpoint, RunnerSession
 from sessions.pages import frame
 from sessions.queries import COUNT_CAP
 from sessions.states import State, Verb
@@ -45,10 +45,9 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
         | grant_queries.actors_of(grants)
     )
     standings = grant_queries.standings(grants, by=request.principal, now=request.now, known=known)
-    head = session.ledger_head
+    head, around = session.ledger_head, frame.frame(session, "Overview")
     return {
-        **frame.frame(session, "Overview"),
-        "actions": actions(session, request),
+        **around,
         "health": diagnosis.health(session, request.now),
         "late_at": diagnosis.late_after(session),
         "dispatched_by": spoken(session.dispatched_by, known),
@@ -64,31 +63,27 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
         "progress": frame.percentage(session),
         "waiting_grants": [each for each in standings if each.state == "requested"],
         "grants": [each for each in standings if each.state != "requested"],
-        "checkpoints": queries.checkpoints(session.id)[:CHECKPOINTS_SHOWN],
-        "artifacts": grant_queries.artifacts(session.id).order_by("-id")[:ARTIFACTS_SHOWN],
+        "checkpoints": _checkpoints(session),
+        "artifacts": _artifacts(session) if around["counts"]["artifacts"] else [],
         "events": grant_queries.last_events(session, EVENTS_SHOWN),
         "errors": grant_queries.last_errors(session, ERRORS_SHOWN) if head.errors else [],
         "may_export": request.principal.has(Scope.AUDIT),
     }
 
 
+def _checkpoints(session: RunnerSession) -> list[Checkpoint]:
+    if not session.checkpoints_recorded:
+        return []
+    return list(queries.checkpoints(session.id)[:CHECKPOINTS_SHOWN])
+
+
+def _artifacts(session: RunnerSession) -> list[Any]:
+    return list(grant_queries.artifacts(session.id).order_by("-id")[:ARTIFACTS_SHOWN])
+
+
 def _of_executor(executor_id: UUID) -> str:
     """The address of the list of all that it has had."""
     return f"{reverse('sessions')}?{urlencode({'executor_id': ids.encode('exec', executor_id)})}"
-
-
-def actions(session: RunnerSession, request: Page) -> frozenset[str]:
-    """The operator's verbs that would do something now."""
-    if not request.principal.has(Scope.WRITE):
-        return frozenset()
-    allowed = {Verb.CANCEL, Verb.PAUSE, Verb.RESUME} & set(
-        states.allowed_verbs(State(session.state))
-    )
-    if session.is_leased:
-        # While leased a pause is only wished for: it can be wished or withdrawn, not both.
-        wished = session.desired_state == DesiredState.PAUSED
-        allowed.discard(Verb.PAUSE if wished else Verb.RESUME)
-    return frozenset(str(verb) for verb in allowed)
 
 
 def _canceller(
