@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -14,7 +15,7 @@ from keeptrusts_runners.api import etag
 from keeptrusts_runners.api.examples import Example
 from keeptrusts_runners.api.idempotency import idempotent
 from keeptrusts_runners.api.lease_epoch import named_epoch
-from keeptrusts_runners.api.pagination import list_answer, page
+from keeptrusts_runners.api.pagination import cursor_after, list_answer, page, resume
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     ClaimIdReused,
@@ -32,10 +33,10 @@ from keeptrusts_runners.errors import (
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.scopes import Scope
 from profiles.models import RunnerProfile
-from sessions import amendments, claims, lifecycle, queries
+from sessions import amendments, claims, filters, lifecycle, listing, queries
 from sessions.claims import ClaimRequest
-from sessions.filters import SessionFilters
-from sessions.models import RunnerSession, View
+from sessions.filters import UNINDEXED, SessionFilters
+from sessions.models import RunnerSession
 from sessions.serializers import (
     AmendIn,
     AttemptOut,
@@ -147,11 +148,31 @@ class SessionViewSet(ApiViewSet):
     }
 
     def list(self, request: Request) -> HttpResponse:
-        """List runner sessions, newest first; `view=queue` in the order of claims."""
+        """List runner sessions, newest first; `view=queue` in the order of claims.
+
+        With `reason`, `label`, `harness_version`, `task_prefix`, `error`, `longer_than_seconds` or
+        `shorter_than_seconds` one answer looks at 100,000 sessions at most: it may hold few items
+        or none and yet have a `next_cursor`, which goes on from there.
+        """
         rows = self.filtered(queries.sessions(by=self.principal))
-        queue = request.GET.get("view") == View.QUEUE
-        order = ("-priority", "id") if queue else ("-id",)
-        return self.answer(list_answer(*page(rows, request, order=order), SessionOut))
+        order = listing.order_of(request.GET.get("view"))
+        if UNINDEXED & request.GET.keys():
+            found, cursor = self._within_reach(rows, request, order)
+        else:
+            found, cursor = page(rows, request, order=order)
+        return self.answer(list_answer(found, cursor, SessionOut))
+
+    def _within_reach(
+        self, rows: QuerySet[RunnerSession], request: Request, order: listing.Order
+    ) -> tuple[Sequence[RunnerSession], str | None]:
+        walked = filters.indexed(request.GET, queries.sessions(by=self.principal))
+        if (after := resume(request, order)) is not None:
+            walked = walked.filter(listing.behind(order, after))
+        end = listing.horizon(walked, order)
+        if end is None:
+            return page(rows, request, order=order)
+        found, cursor = page(rows.filter(listing.up_to(order, end)), request, order=order)
+        return found, cursor or cursor_after(end, request, order)
 
     @idempotent
     def create(self, request: Request) -> HttpResponse:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.http import QueryDict
+
+from keeptrusts_runners import ids
 from keeptrusts_runners.api.filters import (
     InstantFilter,
+    IntegerFilter,
     LabelFilter,
     StrictFilterSet,
     TextFilter,
     TypeIDFilter,
+    TypeIDsFilter,
     WordFilter,
     WordsFilter,
 )
+from keeptrusts_runners.clock import DatabaseNow
 from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
 from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession, SessionQuerySet, View
 from sessions.states import FAILURES, State
+
+_Sessions = QuerySet[RunnerSession]
 
 
 class ExecutorFilters(StrictFilterSet):
@@ -38,18 +50,46 @@ class ExecutorFilters(StrictFilterSet):
         return queryset.filter(wanted)
 
 
+# What no index of sessions serves: a list that is narrowed by one of them looks at so many rows at
+# a time, and its cursor goes on from there.
+UNINDEXED = frozenset(
+    [
+        "reason",
+        "label",
+        "harness_version",
+        "task_prefix",
+        "error",
+        "longer_than_seconds",
+        "shorter_than_seconds",
+    ]
+)
+# No transaction of a dispatch takes longer.
+LONGEST_DISPATCH = timedelta(hours=1)
+# Ten years: beyond them no session ran.
+_LONGEST = 315_360_000
+
+
 class SessionFilters(StrictFilterSet):
+    session_id = TypeIDsFilter("sess", field_name="id")
     state = WordsFilter([state.value for state in State])
     # One of them, since each has an order of its own.
     view = WordFilter(View.values, method="in_view")
     profile_id = TypeIDFilter("prof")
     harness_id = TypeIDFilter("harn")
     executor_id = TypeIDFilter("exec")
+    # A version, or with * behind it the beginning of one.
+    harness_version = TextFilter(max_length=120, method="of_version")
     task_id = TextFilter(max_length=200)
+    task_prefix = TextFilter(max_length=200, field_name="task_id", lookup_expr="startswith")
     reason = TextFilter(max_length=64)
+    # Within the reason, or the code or the message of the error; capitals or not.
+    error = TextFilter(max_length=200, method="saying")
     label = LabelFilter()
-    created_after = InstantFilter(field_name="created_at", lookup_expr="gt")
-    created_before = InstantFilter(field_name="created_at", lookup_expr="lt")
+    # From the first start to the end, or to now.
+    longer_than_seconds = IntegerFilter(maximum=_LONGEST, method="that_ran")
+    shorter_than_seconds = IntegerFilter(maximum=_LONGEST, method="that_ran")
+    created_after = InstantFilter(method="since")
+    created_before = InstantFilter(method="until")
     ended_after = InstantFilter(field_name="ended_at", lookup_expr="gt")
     ended_before = InstantFilter(field_name="ended_at", lookup_expr="lt")
 
@@ -59,6 +99,39 @@ class SessionFilters(StrictFilterSet):
 
     def in_view(self, queryset: SessionQuerySet, name: str, value: str) -> QuerySet[RunnerSession]:
         return queryset.in_view(value)
+
+    def of_version(self, queryset: _Sessions, name: str, value: str) -> _Sessions:
+        if value.endswith("*"):
+            return queryset.filter(harness__version__startswith=value[:-1])
+        return queryset.filter(harness__version=value)
+
+    def saying(self, queryset: _Sessions, name: str, value: str) -> _Sessions:
+        said = ("reason", "error__code", "error__message")
+        return queryset.filter(reduce(or_, (Q((f"{where}__icontains", value)) for where in said)))
+
+    def that_ran(self, queryset: _Sessions, name: str, value: int) -> _Sessions:
+        began = Coalesce("ended_at", DatabaseNow()) - timedelta(seconds=value)
+        lookup = "lt" if name == "longer_than_seconds" else "gt"
+        return queryset.filter(**{f"started_at__{lookup}": began})
+
+    def since(self, queryset: _Sessions, name: str, value: datetime) -> _Sessions:
+        """Where the walk ends: an id is made after `created_at`, by the same clock."""
+        return queryset.filter(created_at__gt=value, id__gte=ids.floor(value))
+
+    def until(self, queryset: _Sessions, name: str, value: datetime) -> _Sessions:
+        """Where it begins: an id is made in the transaction of the dispatch."""
+        latest = ids.floor(value + LONGEST_DISPATCH)
+        return queryset.filter(created_at__lt=value, id__lt=latest)
+
+
+def indexed(given: QueryDict, queryset: QuerySet[RunnerSession]) -> QuerySet[RunnerSession]:
+    """Narrowed only by those of the filters that an index of sessions serves in a list's order."""
+    kept = given.copy()
+    for name in [*UNINDEXED, "state", "session_id", "ended_after", "ended_before"]:
+        kept.pop(name, None)
+    if kept.get("view") != View.QUEUE:
+        kept.pop("view", None)
+    return SessionFilters.narrow(kept, queryset)
 
 
 class BatchFilters(StrictFilterSet):

@@ -21,6 +21,8 @@ from keeptrusts_runners.api.fields import parse_instant
 from keeptrusts_runners.errors import FieldError, InvalidParameter, UnknownParameter
 
 MAX_VALUE_LENGTH = 2048
+# As many as a page of a list shows, and as fit into one value.
+MAX_IDS = 50
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ECHOED_NAME_LENGTH = 64
 
@@ -64,11 +66,15 @@ class StrictFilterSet(django_filters.FilterSet):  # type: ignore[misc]  # it has
     @classmethod
     def apply(cls, request: HttpRequest | Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The queryset, narrowed by the query. Raises InvalidParameter naming each wrong one."""
-        given = request.GET
+        return cls.narrow(request.GET, queryset)
+
+    @classmethod
+    def narrow(cls, given: QueryDict, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The same for a query that is not the request's own."""
         if not any(name in given for name in cls.base_filters):
             # Building the form costs more than the query it would not change.
             return queryset
-        filter_set = cls(data=given, queryset=queryset, request=request)
+        filter_set = cls(data=given, queryset=queryset)
         if not filter_set.is_valid():
             raise _refused(filter_set.errors.get_json_data())
         return cast(QuerySet[Any], filter_set.qs)
@@ -188,6 +194,34 @@ class TypeIDFilter(_Filter):
 
     def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
         return fields.Id(self.extra["prefix"], required=False)
+
+
+class _TypeIDsField(_TypeIDField):
+    def to_python(self, value: str | None) -> Any:
+        if not value:
+            return None
+        named = value.split(",")
+        if len(named) > MAX_IDS:
+            raise ValidationError(f"These are more than {MAX_IDS} ids.")
+        return [super(_TypeIDsField, self).to_python(each or "-") for each in named]
+
+
+class TypeIDsFilter(_Filter):
+    """`session_id=sess_…,sess_…`: any of them, at most MAX_IDS."""
+
+    field_class = _TypeIDsField
+
+    def __init__(self, prefix: str, **kwargs: Any) -> None:
+        super().__init__(prefix=prefix, lookup_expr="in", **kwargs)
+        each = f"{prefix}_{SUFFIX_PATTERN}"
+        self.openapi = {
+            "type": "string",
+            "pattern": f"^{each}(,{each})*$",
+            "description": f"At most {MAX_IDS} ids, separated by commas.",
+        }
+
+    def in_body(self) -> serializers.Field[Any, Any, Any, Any]:
+        return fields.Items(fields.Id(self.extra["prefix"]), max_items=MAX_IDS, required=False)
 
 
 class _InstantField(forms.Field):

@@ -142,7 +142,7 @@ def _list(request: Page, tab: Tab) -> dict[str, Any]:
     check_parameters(request, {*SessionFilters.base_filters, "cursor"})
     found = SessionFilters.apply(request, queries.rows(by=request.principal))
     cursor = request.GET.get("cursor")
-    shown = listing.page(found, cursor, queue=tab.view == View.QUEUE)
+    shown = listing.page(found, cursor, order=listing.order_of(tab.view))
     grants = _grants(shown.rows) if "grants" in tab.columns else {}
     why = frame.reasons(shown.rows, request) if "why" in tab.columns else {}
     whole_queue = cursor is None and set(request.GET) <= {"view"} and tab.view == View.QUEUE
