@@ -14,11 +14,10 @@ from django.db import close_old_connections, connection
 from django.db.models import QuerySet
 
 from grants.models import Event
-from keeptrusts_runners.errors import InvalidToken
-from keeptrusts_runners.identity import tokens
+from keeptrusts_runners.api.event_stream import Bearer
+from keeptrusts_runners.errors import NotAuthenticated
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
-from keeptrusts_runners.identity.tokens import Claims
 from sessions.states import FINAL
 
 ROWS = 200
@@ -99,15 +98,15 @@ def heads(session_ids: Iterable[UUID]) -> dict[UUID, int]:
         return dict(cursor.fetchall())
 
 
-def bearers(organization_id: UUID, of: Iterable[Claims]) -> dict[Claims, Principal | None]:
-    """Who these bearers are now; None for a token that is not in force. Opens its own scope."""
+def bearers(organization_id: UUID, of: Iterable[Bearer]) -> dict[Bearer, Principal | None]:
+    """Who these bearers are now; None for one that is not in force. Opens its own scope."""
     close_old_connections()
     with organization_scope(organization_id):
-        return {claims: _bearer(claims) for claims in of}
+        return {bearer: _resolved(bearer) for bearer in of}
 
 
-def _bearer(claims: Claims) -> Principal | None:
+def _resolved(bearer: Bearer) -> Principal | None:
     try:
-        return tokens.resolve(claims)
-    except InvalidToken:
+        return bearer.resolve()
+    except NotAuthenticated:
         return None

@@ -142,7 +142,20 @@ def store(records: Mapping[UUID, Sequence[Record]]) -> dict[UUID, list[tuple[Any
     _audit(organization_id, records, heads, rows)
     grown = {session_id: of_session[-1][2] for session_id, of_session in rows.items()}
     wakeups.announce_growth(organization_id, grown)
+    if topics := _topics(itertools.chain.from_iterable(records.values())):
+        wakeups.announce_changes(organization_id, topics)
     return rows
+
+
+def _topics(records: Iterable[Record]) -> frozenset[str]:
+    """Which pages show what has happened. What executing code says changes no list."""
+    topics: set[str] = set()
+    for record in records:
+        if record.source == "server":
+            topics |= {wakeups.SESSIONS, wakeups.FLEET}
+            if record.kind.startswith("grant."):
+                topics.add(wakeups.APPROVALS)
+    return frozenset(topics)
 
 
 def _audit(

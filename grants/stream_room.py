@@ -4,13 +4,15 @@ Who watches holds a place, and neither a thread nor a database connection. A ses
 read in batches by a few threads, and those who watch the same at the same place are read for
 together. There are three reasons to read: a signal that came after a commit, a batch that was not
 the last, and a look at the heads of all that is watched, every few seconds. So a lost signal loses
-no event; of an organization's hints it may, and they are no record.
+no event; of an organization's hints it may, and they are no record. Pages are told that something
+has changed and read it themselves, as they do now and then without being told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,7 +23,14 @@ import structlog
 
 from grants import following, streams
 from grants.streams import Batch
-from grants.viewers import MOST_HINTS, STOPPING, OrganizationViewer, SessionViewer, Viewer
+from grants.viewers import (
+    MOST_HINTS,
+    STOPPING,
+    OrganizationViewer,
+    PageViewer,
+    SessionViewer,
+    Viewer,
+)
 from keeptrusts_runners.api import event_stream
 from sessions import wakeups
 from sessions.listening import Ear, for_ever
@@ -38,7 +47,12 @@ BEARERS = 100
 # After what it was sent a stream rests, so that a burst is read in few batches.
 REST_SECONDS = 0.1
 HINT_REST_SECONDS = 1.0
+PAGE_REST_SECONDS = 1.0
 LATER_SECONDS = 1.0
+# Streams of one owner.
+MOST_OF_ONE = 5
+# By how much a page's clock, which is the database's, may be ahead of this process's.
+SKEW_MS = 5_000
 
 
 class StreamRoom:
@@ -48,6 +62,11 @@ class StreamRoom:
         self._most, self._taken = most, 0
         self._sessions: dict[UUID, dict[SessionViewer, None]] = defaultdict(dict)
         self._organizations: dict[UUID, dict[OrganizationViewer, None]] = defaultdict(dict)
+        self._pages: dict[UUID, dict[PageViewer, None]] = defaultdict(dict)
+        self._owned: Counter[Hashable] = Counter()
+        # When a topic of an organization last changed, and since when all changes are heard.
+        self._changed: dict[tuple[UUID, str], int] = {}
+        self._heard_since = _milliseconds()
         # What hints are due for, by organization.
         self._grown: dict[UUID, set[UUID]] = defaultdict(set)
         self._hint = asyncio.Event()
@@ -86,6 +105,17 @@ class StreamRoom:
         finally:
             self._taken -= free
 
+    @contextmanager
+    def place_of(self, owner: Hashable | None) -> Iterator[bool]:
+        """The same among the places of one owner; there is always one where there is no owner."""
+        free = owner is None or self._owned[owner] < MOST_OF_ONE
+        self._owned[owner] += free
+        try:
+            yield free
+        finally:
+            self._owned[owner] -= free
+            self._owned += Counter()  # forgets who has none
+
     # --- one who watches ---------------------------------------------------------------------
 
     async def follow(self, viewer: Viewer) -> AsyncGenerator[bytes]:
@@ -112,16 +142,33 @@ class StreamRoom:
             self._sessions[viewer.stream.session_id][viewer] = None
         elif isinstance(viewer, OrganizationViewer):
             self._organizations[viewer.stream.organization_id][viewer] = None
+        elif isinstance(viewer, PageViewer):
+            self._pages[viewer.stream.organization_id][viewer] = None
+            viewer.tell(self._missed_by(viewer))
+
+    def _missed_by(self, viewer: PageViewer) -> list[str]:
+        """The topics that may have changed since the page read them."""
+        organization_id, since = viewer.stream.organization_id, viewer.stream.since or 0
+        return [
+            topic
+            for topic in viewer.stream.topics
+            if max(self._changed.get((organization_id, topic), 0), self._heard_since)
+            >= since - SKEW_MS
+        ]
 
     def _remove(self, viewer: Viewer) -> None:
         if isinstance(viewer, SessionViewer):
             _drop(self._sessions, viewer.stream.session_id, viewer)
         elif isinstance(viewer, OrganizationViewer):
             _drop(self._organizations, viewer.stream.organization_id, viewer)
+        elif isinstance(viewer, PageViewer):
+            _drop(self._pages, viewer.stream.organization_id, viewer)
 
     def _news(self, viewer: Viewer) -> AsyncIterator[bytes]:
         if isinstance(viewer, SessionViewer):
             return self._events(viewer)
+        if isinstance(viewer, PageViewer):
+            return _signals(viewer)
         assert isinstance(viewer, OrganizationViewer)
         return _hints(viewer)
 
@@ -166,7 +213,8 @@ class StreamRoom:
     def _viewers(self) -> list[Viewer]:
         of_sessions = (viewer for some in self._sessions.values() for viewer in some)
         of_organizations = (viewer for some in self._organizations.values() for viewer in some)
-        return [*of_sessions, *of_organizations]
+        pages = (viewer for some in self._pages.values() for viewer in some)
+        return [*of_sessions, *of_organizations, *pages]
 
     # --- hearing and looking -----------------------------------------------------------------
 
@@ -174,19 +222,43 @@ class StreamRoom:
     def ear(self) -> Ear:
         return Ear(hear=self.hear, catch_up=self.catch_up)
 
+    @property
+    def ear_for_changes(self) -> Ear:
+        return Ear(hear=self.hear_of_change, catch_up=self.catch_up_changes)
+
     def hear(self, word: str) -> None:
         """A ledger has grown: `organization session seq`; or something was not told."""
         if word == wakeups.LOST_WORD:
             self.catch_up()
-        elif self._sessions or self._organizations:
+        elif self._sessions or self._organizations or self._pages:
             self._hear_of(*word.split())
 
     def _hear_of(self, organization: str, session: str, seq: str) -> None:
-        for viewer in self._sessions.get(UUID(session), ()):
+        session_id, organization_id = UUID(session), UUID(organization)
+        for viewer in self._sessions.get(session_id, ()):
             viewer.tell(int(seq))
-        if (organization_id := UUID(organization)) in self._organizations:
-            self._grown[organization_id].add(UUID(session))
+        for page in self._pages.get(organization_id, ()):
+            page.grow(session_id, int(seq))
+        if organization_id in self._organizations:
+            self._grown[organization_id].add(session_id)
             self._hint.set()
+
+    def hear_of_change(self, word: str) -> None:
+        """Something of an organization has changed: `organization topic`."""
+        if word == wakeups.LOST_WORD:
+            self.catch_up_changes()
+            return
+        organization, topic = word.split()
+        organization_id = UUID(organization)
+        self._changed[organization_id, topic] = _milliseconds()
+        for page in self._pages.get(organization_id, ()):
+            page.tell([topic])
+
+    def catch_up_changes(self) -> None:
+        self._heard_since = _milliseconds()
+        for pages in self._pages.values():
+            for page in pages:
+                page.tell(wakeups.TOPICS)
 
     def catch_up(self) -> None:
         """Anything may have been missed."""
@@ -203,12 +275,16 @@ class StreamRoom:
 
     async def look(self) -> None:
         """Make up for lost signals: one query for all that is watched."""
-        if not self._sessions:
+        pages = [page for some in self._pages.values() for page in some]
+        watched = {*self._sessions, *(session for page in pages for session in page.stream.heads)}
+        if not watched:
             return
-        found = await self._in_thread(following.heads, list(self._sessions))
+        found = await self._in_thread(following.heads, list(watched))
         for session_id, seq in (found or {}).items():
             for viewer in self._sessions.get(session_id, ()):
                 viewer.tell(seq)
+            for page in pages:
+                page.grow(session_id, seq)
 
     async def check_regularly(self) -> None:
         while True:
@@ -269,6 +345,11 @@ async def _hints(viewer: OrganizationViewer) -> AsyncIterator[bytes]:
     yield viewer.take()
 
 
+async def _signals(viewer: PageViewer) -> AsyncIterator[bytes]:
+    yield viewer.take(_milliseconds())
+    await asyncio.sleep(PAGE_REST_SECONDS)
+
+
 async def _stirs(viewer: Viewer) -> bool:
     """Wait until there is something for this viewer; False when there was nothing for long."""
     with suppress(TimeoutError):
@@ -287,3 +368,7 @@ def _drop(rooms: Any, key: UUID, viewer: Viewer) -> None:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

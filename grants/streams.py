@@ -1,8 +1,9 @@
-"""What streams carry: the events of one session, and hints of what goes on in an organization."""
+"""What streams carry: the events of one session, hints of what goes on in an organization, and
+signals for pages."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -52,6 +53,22 @@ class OrganizationStream(Stream):
     """Hints: which sessions of the organization have changed, and where they stand."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageStream(Stream):
+    """Signals to one page: that what it shows of these topics has changed, and how far the ledgers
+    of these sessions go, which were at these numbers. `since` is the moment, in milliseconds, up
+    to which it knows everything; None for one that knows nothing."""
+
+    user: str
+    topics: frozenset[str]
+    heads: Mapping[UUID, int]
+    since: int | None
+
+    @property
+    def owner(self) -> str:
+        return self.user
+
+
 def batch(found: Stretch, after: int) -> Batch:
     """As much of a stretch as one batch may hold."""
     parts: list[bytes] = []
@@ -89,3 +106,15 @@ def _hint(position: Position) -> bytes:
             "state": position.state,
         },
     )
+
+
+def signal(topic: str, version: int) -> bytes:
+    """What the page shows of this topic may have changed."""
+    return event_stream.message("signal", {"topic": topic, "version": version}, version)
+
+
+def growth(session_id: UUID, seq: int, version: int) -> bytes:
+    """The session's ledger goes up to this number."""
+    session = ids.encode("sess", session_id)
+    data = {"topic": f"session:{session}", "session": session, "last_seq": seq}
+    return event_stream.message("signal", data, version)

@@ -9,7 +9,7 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
-from grants.pages import events, files, permission_grants
+from grants.pages import events, files, permission_grants, stream
 
 _ONE = "sessions/<sess:session_id>"
 _ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
@@ -60,6 +60,7 @@ _PAGE = f"runners/{_ONE}"
 _GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
 
 page_urlpatterns = [
+    path("runners/stream", stream.stream, name="stream"),
     path("runners/approvals", permission_grants.inbox, name="approvals"),
     path(f"{_PAGE}/events", events.events, name="session_events"),
     path(f"{_PAGE}/events/<int:seq>", events.event, name="session_event"),

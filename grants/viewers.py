@@ -6,17 +6,17 @@ Pure but for the event that wakes a viewer: what has happened and what time it i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from grants.streams import OrganizationStream, SessionStream
+from grants import streams
+from grants.streams import OrganizationStream, PageStream, SessionStream
 from keeptrusts_runners.api import event_stream
-from keeptrusts_runners.api.event_stream import Stream
+from keeptrusts_runners.api.event_stream import Bearer, Stream
 from keeptrusts_runners.errors import DatabaseUnavailable, DomainError, InvalidToken
 from keeptrusts_runners.identity.principal import Principal
-from keeptrusts_runners.identity.tokens import Claims
 
 STOPPING: Final = "stopping"
 # For how long a bearer's access is taken on trust.
@@ -52,7 +52,7 @@ class Viewer:
         self.over = self.over or reason
         self.stirred.set()
 
-    def judge(self, bearers: Mapping[Claims, Principal | None], now: float) -> None:
+    def judge(self, bearers: Mapping[Bearer, Principal | None], now: float) -> None:
         """Send it away if a request of its bearer would be refused, and for the same reason."""
         principal = bearers[self.stream.bearer]
         try:
@@ -121,8 +121,41 @@ class OrganizationViewer(Viewer):
         return content
 
 
+@dataclass(eq=False, slots=True)
+class PageViewer(Viewer):
+    """A page, which is yet to be told that these topics have changed and these ledgers grown."""
+
+    stream: PageStream
+    changed: set[str] = field(default_factory=set)
+    grown: dict[UUID, int] = field(default_factory=dict)
+    told: dict[UUID, int] = field(default_factory=dict)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self.changed or self.grown)
+
+    def tell(self, topics: Iterable[str]) -> None:
+        self.changed |= self.stream.topics.intersection(topics)
+        self.stirred.set()
+
+    def grow(self, session_id: UUID, seq: int) -> None:
+        if session_id in self.stream.heads and seq > self.told.get(session_id, 0):
+            self.grown[session_id] = max(seq, self.grown.get(session_id, 0))
+            self.stirred.set()
+
+    def take(self, version: int) -> bytes:
+        """What is to be sent now, as of this moment in milliseconds."""
+        parts = [streams.signal(topic, version) for topic in sorted(self.changed)]
+        parts += [streams.growth(session, seq, version) for session, seq in self.grown.items()]
+        self.told |= self.grown
+        self.changed, self.grown = set(), {}
+        return b"".join(parts)
+
+
 def viewer_of(stream: Stream) -> Viewer:
     if isinstance(stream, SessionStream):
         return SessionViewer(stream, after=stream.after)
+    if isinstance(stream, PageStream):
+        return PageViewer(stream, grown=dict(stream.heads))
     assert isinstance(stream, OrganizationStream), stream
     return OrganizationViewer(stream)

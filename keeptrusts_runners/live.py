@@ -22,7 +22,7 @@ from django.conf import settings
 from grants.stream_room import StreamRoom
 from grants.viewers import Viewer, viewer_of
 from keeptrusts_runners import ids
-from keeptrusts_runners.api.event_stream import HANDOVER, Handover
+from keeptrusts_runners.api.event_stream import HANDOVER, Handover, Stream
 from keeptrusts_runners.bridge import ENVIRON
 from keeptrusts_runners.errors import InvalidToken
 from keeptrusts_runners.identity import tokens
@@ -39,7 +39,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 CLAIM = ("POST", "/v1/runners/sessions/claim")
-_STREAM = re.compile(r"/v1/runners/(sessions/[^/]+/)?events/stream")
+_STREAM = re.compile(r"/v1/runners/(sessions/[^/]+/)?events/stream|/runners/stream")
 # A client that takes in nothing for so long is given up.
 SEND_SECONDS = 30.0
 MAX_WAIT_SECONDS = 30
@@ -161,21 +161,26 @@ def is_stream(scope: Message) -> bool:
 
 
 async def stream(blocking: Application, scope: Message, receive: Receive, send: Send) -> None:
-    """GET …/events/stream: ask, and go on where the answer ends, if the view has left a stream."""
+    """GET …/stream: ask, and go on where the answer ends, if the view has left a stream."""
     body = await _read(receive)
     if body is None:
         return
-    with streams.place() as free:
+
+    async def ask(*, free: bool) -> tuple[list[Message], Stream | None]:
         handover = Handover(full=not free)
         answer = await _ask(blocking, {**scope, ENVIRON: {HANDOVER: handover}}, body)
-        if handover.stream is None or answer[0]["status"] != HTTPStatus.OK:
-            for message in answer:
-                await send(message)
-            return
-        try:
-            await _go_on(viewer_of(handover.stream), answer, receive, send)
-        except TimeoutError:
-            log.info("stream.client_takes_nothing_in", path=scope["path"])
+        return answer, handover.stream if answer[0]["status"] == HTTPStatus.OK else None
+
+    with streams.place() as free:
+        answer, left = await ask(free=free)
+        with streams.place_of(left.owner if left else None) as free_of_owner:
+            if left and free_of_owner:
+                await _go_on(viewer_of(left), answer, receive, send)
+                return
+        if left:
+            answer, _ = await ask(free=False)
+        for message in answer:
+            await send(message)
 
 
 async def _go_on(viewer: Viewer, answer: list[Message], receive: Receive, send: Send) -> None:
@@ -187,6 +192,8 @@ async def _go_on(viewer: Viewer, answer: list[Message], receive: Receive, send: 
             async for content in news:
                 await _send(send, {**_PART, "body": content})
         await _send(send, {**_PART, "more_body": False})
+    except TimeoutError:
+        log.info("stream.client_takes_nothing_in", organization=str(viewer.stream.organization_id))
     finally:
         watch.cancel()
 
@@ -213,7 +220,8 @@ async def _send(send: Send, message: Message) -> None:
 
 async def lifespan(receive: Receive, send: Send) -> None:
     """Open the rooms with the process, and empty them when the process is asked to stop."""
-    listener = Listener({wakeups.CLAIMABLE: room.ear, wakeups.GROWN: streams.ear})
+    ears = {wakeups.CLAIMABLE: room.ear, wakeups.GROWN: streams.ear}
+    listener = Listener(ears | {wakeups.CHANGED: streams.ear_for_changes})
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":

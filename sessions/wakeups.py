@@ -1,6 +1,7 @@
 """Wake-ups: tell every process what a commit has changed, for those who wait there.
 
-Two things are told: that a session may be claimable now, and how far a session's ledger has grown.
+Three things are told: that a session may be claimable now, how far a session's ledger has grown,
+and which kind of page of an organization would show something else now.
 A signal is sent after the commit that made it true, and coalesced: one thread per process sends
 what is due at most a hundred times a second. Inside the transaction NOTIFY would serialise all
 commits. Whoever waits looks by himself every few seconds, so that a lost signal costs no more.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,9 @@ from django.db import connection, transaction
 
 log = structlog.get_logger(__name__)
 
-CLAIMABLE, GROWN = "kt_claimable", "kt_grown"
+CLAIMABLE, GROWN, CHANGED = "kt_claimable", "kt_grown", "kt_changed"
+# What pages show, and what a change of it is told of.
+TOPICS = SESSIONS, APPROVALS, FLEET = "sessions", "approvals", "fleet"
 PAUSE_SECONDS = 0.01
 LATER_SECONDS = 1.0
 
@@ -28,7 +31,7 @@ LATER_SECONDS = 1.0
 Due = dict[tuple[str, str], str]
 # For a listener: something was not told.
 LOST_WORD = "lost"
-LOST: Due = {(GROWN, ""): LOST_WORD}
+LOST: Due = {(GROWN, ""): LOST_WORD, (CHANGED, ""): LOST_WORD}
 # A notification holds 8,000 bytes, and the longest word about a ledger has 93.
 WORDS = 80
 
@@ -47,6 +50,10 @@ class Notifier:
     def add_grown(self, organization_id: UUID, heads: Mapping[UUID, int]) -> None:
         subjects = {f"{organization_id} {session_id}": seq for session_id, seq in heads.items()}
         self._add({(GROWN, subject): f"{subject} {seq}" for subject, seq in subjects.items()})
+
+    def add_changes(self, organization_id: UUID, topics: Iterable[str]) -> None:
+        words = [f"{organization_id} {topic}" for topic in topics]
+        self._add({(CHANGED, word): word for word in words})
 
     def _add(self, due: Due) -> None:
         with self._changed:
@@ -87,7 +94,7 @@ class Notifier:
 def _notifications(due: Due) -> Iterator[tuple[str, str]]:
     """Channels and payloads, each with as many words as it can hold: every process hears them all,
     and what it costs to hear one does not depend on its length."""
-    for channel in (CLAIMABLE, GROWN):
+    for channel in (CLAIMABLE, GROWN, CHANGED):
         words = [word for (known, _), word in due.items() if known == channel]
         for start in range(0, len(words), WORDS):
             yield channel, "\n".join(words[start : start + WORDS])
@@ -113,3 +120,9 @@ def announce_growth(organization_id: UUID, heads: Mapping[UUID, int]) -> None:
     """The ledgers of these sessions go up to these numbers once the present transaction has
     committed: say so then."""
     transaction.on_commit(lambda: _notifier.add_grown(organization_id, heads))
+
+
+def announce_changes(organization_id: UUID, topics: Iterable[str]) -> None:
+    """Pages about these topics would show something else once the present transaction has
+    committed: say so then."""
+    transaction.on_commit(lambda: _notifier.add_changes(organization_id, topics))

@@ -160,6 +160,8 @@ _AREAS: dict[str, dict[str, str]] = {
         "live.ends-with-access": "A stream ends within half a minute of its bearer's access.",
         "live.hints": "Whoever follows an organization is told when hints were dropped.",
         "live.stop": "A server that stops says goodbye to every stream.",
+        "live.signals": "An open page is told at once what changed, and only in its organization.",
+        "live.signals-end": "A page's stream ends soon after its browser is signed out.",
         "live.idle": "An open stream holds no thread and no database connection.",
     },
     "Running it (contract §10)": {

@@ -6,9 +6,9 @@ behind the request it is only the beginning: the view leaves there what is to go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +16,6 @@ from django.http import HttpRequest, HttpResponse
 from keeptrusts_runners.api.answers import encode
 from keeptrusts_runners.errors import TooManyStreams
 from keeptrusts_runners.identity.principal import Principal
-from keeptrusts_runners.identity.tokens import Claims
 
 MEDIA_TYPE: Final = "text/event-stream"
 # The Handover's key in the WSGI environment.
@@ -30,14 +29,26 @@ HEARTBEAT: Final = b":\n\n"
 RESET: Final = b"event: reset\ndata: {}\n\n"
 
 
+class Bearer(Hashable, Protocol):
+    """By what a stream was opened: a token, or a browser's session."""
+
+    def resolve(self) -> Principal:
+        """Who it stands for now; call within the organization. Raises NotAuthenticated."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """What a view hands over: whose stream it is. `authorize` raises what a request of a bearer
-    who is now this principal would be refused with."""
+    who is now this principal would be refused with. Of one `owner` only so many are kept."""
 
     organization_id: UUID
-    bearer: Claims
+    bearer: Bearer
     authorize: Callable[[Principal], None]
+
+    @property
+    def owner(self) -> Hashable | None:
+        return None
 
 
 @dataclass(slots=True)

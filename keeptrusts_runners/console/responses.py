@@ -57,5 +57,7 @@ def to_sign_in(request: HttpRequest, then: str | None) -> HttpResponse:
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """htmx asks: changes how much of the page is answered, never what may be done."""
-    return request.headers.get("HX-Request") == "true"
+    """A page's own script asks, for a part of it or for its stream: changes how much is answered,
+    never what may be done."""
+    asks_for_stream = request.headers.get("Accept") == "text/event-stream"
+    return asks_for_stream or request.headers.get("HX-Request") == "true"

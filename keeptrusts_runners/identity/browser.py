@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.db import connection
 from django.http import HttpRequest
 
 from keeptrusts_runners import ids
+from keeptrusts_runners.errors import NotAuthenticated
 from keeptrusts_runners.identity.models import User
 from keeptrusts_runners.identity.principal import Principal, PrincipalKind
 from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role
@@ -63,3 +67,20 @@ def principal_for(request: HttpRequest) -> Principal | None:
         account=ids.encode("user", user.pk),
         owner_user_id=user.pk,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A browser's session in one organization, for what goes on after its request is over."""
+
+    session_key: str
+    organization_id: UUID
+
+    def resolve(self) -> Principal:
+        """Who it is now. Raises NotAuthenticated when it is signed out, or acts elsewhere."""
+        request = HttpRequest()
+        request.session = import_module(settings.SESSION_ENGINE).SessionStore(self.session_key)
+        principal = principal_for(request)
+        if principal is None or principal.organization_id != self.organization_id:
+            raise NotAuthenticated
+        return principal

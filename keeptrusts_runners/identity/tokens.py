@@ -122,6 +122,10 @@ class Claims:
     account: str
     lease_epoch: int | None = None
 
+    def resolve(self) -> Principal:
+        """As the function of this name does."""
+        return resolve(self)
+
 
 _PREFIX_OF_KIND = {"user": "user", "service_account": "sa", "session": "sess"}
 

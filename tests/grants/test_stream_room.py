@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,8 +17,8 @@ from django.db import connections
 
 from grants import following, queries, stream_room, viewers
 from grants.stream_room import StreamRoom
-from grants.streams import OrganizationStream, SessionStream
-from grants.viewers import OrganizationViewer, SessionViewer, Viewer, viewer_of
+from grants.streams import OrganizationStream, PageStream, SessionStream
+from grants.viewers import OrganizationViewer, PageViewer, SessionViewer, Viewer, viewer_of
 from keeptrusts_runners import ids
 from keeptrusts_runners.api import event_stream
 from keeptrusts_runners.errors import MissingScope
@@ -55,6 +55,16 @@ def session_viewer(org: Watched, session: RunnerSession, after: int = 0) -> Sess
 def organization_viewer(org: Watched) -> OrganizationViewer:
     viewer = viewer_of(OrganizationStream(org.id, org.bearer, _read))
     assert isinstance(viewer, OrganizationViewer)
+    return viewer
+
+
+def page_viewer(org: Watched, *topics: str, since: int | None = 2**50, **heads: int) -> PageViewer:
+    """A page that knows all there is unless it says since when it does not."""
+    known = {UUID(session): seq for session, seq in heads.items()}
+    viewer = viewer_of(
+        PageStream(org.id, org.bearer, _read, "user", frozenset(topics), known, since)
+    )
+    assert isinstance(viewer, PageViewer)
     return viewer
 
 
@@ -276,6 +286,65 @@ def test_hints_that_cannot_be_read_become_a_reset(
         assert viewer.take() == event_stream.RESET
 
     play(scenario)
+
+
+# --- pages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("live.signals")
+def test_a_page_that_may_have_missed_something_is_told_all_its_topics(org: Watched) -> None:
+    async def scenario(room: StreamRoom) -> None:
+        viewer = page_viewer(org, "sessions", "fleet")
+        room._admit(viewer)
+        assert not viewer.has_news
+        room.hear_of_change(wakeups.LOST_WORD)
+        assert viewer.changed == {"sessions", "fleet"}
+
+    play(scenario)
+
+
+@pytest.mark.proves("live.signals")
+def test_a_page_is_told_what_changed_since_it_was_drawn(org: Watched) -> None:
+    async def scenario(room: StreamRoom) -> None:
+        room._heard_since = 0
+        room.hear_of_change(f"{org.id} sessions")
+        drawn = room._changed[org.id, "sessions"]
+        before, after, blank = (
+            page_viewer(org, "sessions", "fleet", since=since)
+            for since in (drawn, drawn + stream_room.SKEW_MS + 1, None)
+        )
+        for viewer in (before, after, blank):
+            room._admit(viewer)
+        assert (before.changed, after.changed) == ({"sessions"}, set())
+        assert blank.changed == {"sessions", "fleet"}
+
+    play(scenario)
+
+
+@pytest.mark.proves("live.lost-signal")
+def test_one_look_tells_a_page_how_far_its_session_has_come(
+    org: Watched, session: RunnerSession
+) -> None:
+    async def scenario(room: StreamRoom) -> None:
+        viewer = page_viewer(org, **{str(session.id): 2})
+        room._admit(viewer)
+        viewer.take(1)
+        await room.look()
+        assert viewer.grown == {session.id: 4}
+        viewer.take(2)
+        await room.look()
+        assert not viewer.has_news
+
+    play(scenario)
+
+
+def test_places_of_one_owner_are_given_back_and_forgotten() -> None:
+    room = StreamRoom(most=10)
+    with ExitStack() as held:
+        taken = [held.enter_context(room.place_of("user")) for _ in range(6)]
+        assert taken == [True] * stream_room.MOST_OF_ONE + [False]
+        assert all(held.enter_context(room.place_of(None)) for _ in range(6))
+    assert room._owned == {}
 
 
 # --- the room --------------------------------------------------------------------------------

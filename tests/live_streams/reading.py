@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
+
 from sessions.models import RunnerSession
 from tests import factories
 from tests.people import Org, token_of
@@ -64,10 +66,17 @@ class Stream:
 
     def __post_init__(self) -> None:
         self.connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
-        sent = {"Authorization": f"Bearer {self.token}", "Accept": "text/event-stream"}
-        self.connection.request("GET", f"/v1{self.path}", headers=sent | self.headers)
+        self.connection.request("GET", self.address, headers=self.sent | self.headers)
         self.answer = self.connection.getresponse()
         self.status = self.answer.status
+
+    @property
+    def address(self) -> str:
+        return f"/v1{self.path}"
+
+    @property
+    def sent(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", "Accept": "text/event-stream"}
 
     def __enter__(self) -> Stream:
         return self
@@ -107,3 +116,16 @@ class Stream:
         """The next so many."""
         messages = iter(self)
         return [next(messages) for _ in range(number)]
+
+
+class Signals(Stream):
+    """What an open page is told; `token` is the key of its browser's session."""
+
+    @property
+    def address(self) -> str:
+        return f"/runners/stream?topics={self.path}"
+
+    @property
+    def sent(self) -> dict[str, str]:
+        cookie = f"{settings.SESSION_COOKIE_NAME}={self.token}"
+        return {"Cookie": cookie, "Accept": "text/event-stream"}
