@@ -16,7 +16,7 @@ def organization() -> models.ForeignKey:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("grants", "0009_four_eyes_in_the_database")]
+    dependencies = [("grants", "0010_blobs_and_usage")]
 
     operations = [
         migrations.AlterField("artifact", "organization", organization()),
