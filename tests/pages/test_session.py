@@ -39,7 +39,7 @@ def shown(org: Org, session: RunnerSession) -> str:
 def stored(org: Org, content: bytes) -> Blob:
     with Draft(org.id, 1000) as draft:
         draft.write(content)
-        return draft.store()
+        return artifacts.keep(draft)
 
 
 def record(org: Org, session: RunnerSession, *given: dict[str, Any]) -> None:
@@ -202,12 +202,12 @@ def test_whatever_people_and_code_send_is_shown_as_text(org: Org) -> None:
         input={HOSTILE: {"deep": HOSTILE}},
     )  # fmt: skip
     runner = org.runner.principal
+    blob = stored(org, b"x")
     with org.scope():
         executor = {"name": HOSTILE, "version": HOSTILE}
         claims.claim(session.id, claims.ClaimRequest(executor=executor), by=runner)
         claims.heartbeat(session.id, by=runner, progress={"message": HOSTILE, "unit": HOSTILE})
         claims.checkpoint(session.id, {HOSTILE: HOSTILE}, by=runner, label=HOSTILE)
-        blob = stored(org, b"x")
         artifacts.seal(session.id, blob, Description(HOSTILE), by=runner, lease_epoch=1)
     record(
         org, session,
