@@ -1,5 +1,5 @@
-"""How many decisions are asked of people, and how much is stored, over all organizations, for
-`/metrics`."""
+"""How many decisions are asked of people, how much is stored and how it fares, over all
+organizations, for `/metrics`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ def storage() -> tuple[int, int, int]:
     return int(artifacts), int(size), int(unnamed)
 
 
+def artifact_integrity() -> tuple[int, int, float]:
+    """How many artifacts are broken and missing, and for how many seconds the one whose bytes were
+    read back the longest ago has been waiting for it. Served by the two partial indexes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM kt_artifact_integrity()")
+        broken, missing, oldest = cursor.fetchone()
+        return int(broken), int(missing), float(oldest)
+
+
 def metrics() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "keeptrusts_grant_requests_pending",
@@ -42,4 +51,18 @@ def metrics() -> Iterator[Metric]:
         "keeptrusts_artifact_blobs_unnamed",
         "Blobs that no artifact names: being received, or to be collected.",
         value=unnamed,
+    )
+    broken, missing, oldest = artifact_integrity()
+    damaged = GaugeMetricFamily(
+        "keeptrusts_artifacts_damaged",
+        "Artifacts whose stored bytes were found to be others, or gone.",
+        labels=["finding"],
+    )
+    damaged.add_metric(["broken"], broken)
+    damaged.add_metric(["missing"], missing)
+    yield damaged
+    yield GaugeMetricFamily(
+        "keeptrusts_artifact_oldest_check_seconds",
+        "For how long the bytes of some artifact have not been read back: the longest such time.",
+        value=oldest,
     )

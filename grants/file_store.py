@@ -10,6 +10,9 @@ from pathlib import Path
 from uuid import UUID
 
 from grants.storage import CHUNK_BYTES, BlobMissing, enough_room
+from keeptrusts_runners.errors import StorageUnavailable
+
+RETRY_SECONDS = 5
 
 
 class FileStore:
@@ -37,6 +40,7 @@ class FileStore:
         try:
             file = self.path_of(organization_id, sha256).open("rb")
         except FileNotFoundError:
+            self._require_tree(organization_id)
             raise BlobMissing from None
 
         def chunks() -> Iterator[bytes]:
@@ -57,6 +61,12 @@ class FileStore:
             return self.path_of(organization_id, sha256).stat().st_size
         except FileNotFoundError:
             return None
+
+    def _require_tree(self, organization_id: UUID) -> None:
+        """Raises StorageUnavailable where no blob of the organization can be missing, since none
+        is there at all: a volume that is not mounted is not a loss."""
+        if not (self._root / organization_id.hex).is_dir():
+            raise StorageUnavailable(reason="no such directory", retry_after=RETRY_SECONDS)
 
     def exists(self, organization_id: UUID, sha256: str) -> bool:
         return self.size(organization_id, sha256) is not None

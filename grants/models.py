@@ -15,6 +15,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import CheckConstraint, F, Q, UniqueConstraint
+from django.db.models.functions import Coalesce
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.clock import DatabaseNow
@@ -137,11 +138,13 @@ class Event(models.Model):
 
 
 class ArtifactStatus(models.TextChoices):
-    """`uploading` is said of uploads, which are no artifacts yet."""
+    """`stored` until a check finds otherwise. `uploading` is said of uploads, which are no
+    artifacts yet."""
 
     STORED = "stored"
     VERIFYING = "verifying"
     BROKEN = "broken"
+    MISSING = "missing"
     REMOVED = "removed"
 
 
@@ -157,7 +160,8 @@ class Artifact(models.Model):
     """A produced output, stored by the digest of its content. Visible only when whole.
 
     Once the content is removed the row stays, with its digest. `digest_source` says who computed
-    that: this server of the bytes, or for now their sender.
+    that: this server of the bytes, or for now their sender. `checked_at` is when its bytes were
+    last read back; null before the first time.
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
@@ -186,6 +190,7 @@ class Artifact(models.Model):
     removed_at = models.DateTimeField(null=True)
     removed_by = models.CharField(max_length=64, blank=True, default="")
     removal_reason = models.TextField(blank=True, default="")
+    checked_at = models.DateTimeField(null=True)
     lease_epoch = models.PositiveBigIntegerField()
     created_by = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -196,6 +201,20 @@ class Artifact(models.Model):
             models.Index(fields=["session", "-id"], name="runner_artifact_newest"),
             models.Index(
                 fields=["id"], condition=Q(status="verifying"), name="runner_artifact_verifying"
+            ),
+            # All that have the same bytes.
+            models.Index(fields=["organization", "sha256"], name="runner_artifact_blob"),
+            # Whose bytes were read back the longest ago, or never.
+            models.Index(
+                Coalesce("checked_at", "created_at"),
+                "id",
+                condition=Q(status="stored"),
+                name="runner_artifact_oldest_check",
+            ),
+            models.Index(
+                fields=["organization", "-checked_at", "-id"],
+                condition=Q(status__in=["broken", "missing"]),
+                name="runner_artifact_damaged",
             ),
         ]
         constraints = [

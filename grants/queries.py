@@ -63,6 +63,15 @@ def artifacts(session_id: UUID) -> QuerySet[Artifact]:
     return Artifact.objects.filter(session_id=session_id)
 
 
+def damaged(*, by: Principal, limit: int = 200) -> list[Artifact]:
+    """The artifacts whose bytes were found broken or missing, the last found first, with their
+    sessions. Served by runner_artifact_damaged."""
+    found = Artifact.objects.filter(
+        organization_id=by.organization_id, status__in=["broken", "missing"]
+    )
+    return list(found.select_related("session__profile").order_by("-checked_at", "-id")[:limit])
+
+
 def grants(session_id: UUID) -> QuerySet[PermissionGrant]:
     return PermissionGrant.objects.filter(session_id=session_id).prefetch_related("decisions")
 

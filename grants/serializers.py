@@ -116,6 +116,20 @@ class ArtifactOut(OutputShape):
     removed_at = InstantOut(allow_null=True)
     removed_by = serializers.CharField()
     removal_reason = serializers.CharField()
+    checked_at = InstantOut(allow_null=True)
+
+
+class ArtifactVerificationOut(OutputShape):
+    """What came of reading an artifact's bytes back: what was stored, and what is there now."""
+
+    artifact_id = IdOut("art", source="artifact.id")
+    session_id = IdOut("sess", source="artifact.session_id")
+    verdict = serializers.ChoiceField(["verified", "broken", "missing"])
+    sha256 = serializers.CharField(source="artifact.sha256")
+    size_bytes = serializers.IntegerField(source="artifact.size_bytes")
+    found_sha256 = serializers.CharField(source="finding.sha256", allow_null=True)
+    found_size_bytes = serializers.IntegerField(source="finding.size_bytes")
+    checked_at = InstantOut(source="artifact.checked_at")
 
 
 class ArtifactAnswer(ArtifactOut):

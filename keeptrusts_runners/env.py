@@ -46,6 +46,7 @@ class Environment:
     artifacts: str
     s3_endpoint: str | None
     artifact_quota_bytes: int
+    scrub_mib_per_second: int
     debug: bool
     log_format: str
     log_level: str
@@ -90,6 +91,7 @@ def load(source: Mapping[str, str] = os.environ) -> Environment:
         artifacts=_artifacts(source.get("KEEPTRUSTS_ARTIFACTS") or "file"),
         s3_endpoint=_endpoint(source.get("KEEPTRUSTS_S3_ENDPOINT")),
         artifact_quota_bytes=_integer(source, "KEEPTRUSTS_ARTIFACT_QUOTA_BYTES", 0, 0, 1 << 60),
+        scrub_mib_per_second=_integer(source, "KEEPTRUSTS_SCRUB_MIB_PER_SECOND", 8, 0, 10_000),
         debug=_boolean(source, "KEEPTRUSTS_DEBUG"),
         log_format=_choice(source, "KEEPTRUSTS_LOG_FORMAT", ("console", "json")),
         log_level=_choice(source, "KEEPTRUSTS_LOG_LEVEL", ("info", "debug", "warning", "error")),

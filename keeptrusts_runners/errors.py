@@ -296,6 +296,23 @@ class ProfileArchived(Conflict):
     code, title = "profile_archived", "Profile archived"
 
 
+# --- 410: what was there and cannot be given -------------------------------------------------
+
+
+class ContentBroken(DomainError):
+    """The artifact's stored bytes are no longer those that were recorded. They are not given out;
+    if they are put back, the next check finds them good."""
+
+    code, status, title = "content_broken", 410, "Content is broken"
+
+
+class ContentMissing(DomainError):
+    """The artifact's stored bytes are not where they were. If they are put back, the next check
+    finds them."""
+
+    code, status, title = "content_missing", 410, "Content is missing"
+
+
 # --- 411 to 431: preconditions and sizes -----------------------------------------------------
 
 

@@ -163,6 +163,7 @@ ARTIFACTS_DIR = ENVIRONMENT.artifacts_dir
 ARTIFACTS = ENVIRONMENT.artifacts
 S3_ENDPOINT = ENVIRONMENT.s3_endpoint
 ARTIFACT_QUOTA_BYTES = ENVIRONMENT.artifact_quota_bytes
+SCRUB_BYTES_PER_SECOND = ENVIRONMENT.scrub_mib_per_second * 1024 * 1024
 
 SESSION_ENGINE = "keeptrusts_runners.console.browser_sessions"
 SESSION_COOKIE_HTTPONLY = True

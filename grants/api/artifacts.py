@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import ClassVar
 from uuid import UUID
 
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotModified,
-    StreamingHttpResponse,
-)
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
-from grants import artifacts, queries, removals, storage
+from grants import artifacts, integrity, queries, removals
 from grants.api import uploads
+from grants.api.downloads import BYTERANGES, OCTETS, download
 from grants.artifacts import Description
 from grants.drafts import Draft
 from grants.filters import ArtifactFilters
 from grants.models import Artifact, Retention
-from grants.serializers import ArtifactAnswer, ArtifactOut, RemovalIn
-from grants.storage import Blob, BlobMissing
+from grants.serializers import ArtifactAnswer, ArtifactOut, ArtifactVerificationOut, RemovalIn
+from grants.storage import Blob
 from keeptrusts_runners.api import body, etag
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
@@ -33,6 +27,8 @@ from keeptrusts_runners.api.pagination import list_answer, page
 from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     ArtifactNotStored,
+    ContentBroken,
+    ContentMissing,
     DigestMismatch,
     EvidenceHeld,
     IdempotencyKeyReused,
@@ -42,7 +38,6 @@ from keeptrusts_runners.errors import (
     LeaseLost,
     LengthRequired,
     LimitReached,
-    NotFound,
     NotLeased,
     NotLeaseHolder,
     PayloadTooLarge,
@@ -51,10 +46,9 @@ from keeptrusts_runners.errors import (
     UnsupportedMediaType,
 )
 from keeptrusts_runners.identity.scopes import Scope
+from profiles.serializers import NothingIn
 from sessions import queries as session_queries
 
-OCTETS = "application/octet-stream"
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _FORM = {
     "type": "object",
     "required": ["file"],
@@ -79,12 +73,19 @@ class ArtifactViewSet(ApiViewSet):
         "retrieve": Scope.READ,
         "destroy": Scope.WRITE,
         "content": Scope.READ,
+        "verify": Scope.AUDIT,
     }
+    inputs: ClassVar = {"verify": NothingIn}
     session_token_actions: ClassVar = frozenset({"list", "create", "retrieve", "content"})
-    non_atomic_actions: ClassVar = frozenset({"create"})
-    outputs: ClassVar = {"list": ArtifactOut, "create": ArtifactAnswer, "retrieve": ArtifactOut}
+    non_atomic_actions: ClassVar = frozenset({"create", "content", "verify"})
+    outputs: ClassVar = {
+        "list": ArtifactOut,
+        "create": ArtifactAnswer,
+        "retrieve": ArtifactOut,
+        "verify": ArtifactVerificationOut,
+    }
     filters: ClassVar = {"list": ArtifactFilters}
-    media_types: ClassVar = {"content": (OCTETS,)}
+    media_types: ClassVar = {"content": (OCTETS, BYTERANGES)}
     statuses: ClassVar = {"content": (200, 206)}
     tagged_actions: ClassVar = frozenset({"retrieve", "destroy", "content"})
     bodies: ClassVar = {"create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}}}
@@ -123,7 +124,8 @@ class ArtifactViewSet(ApiViewSet):
             UnsupportedMediaType,
         ),
         "destroy": (EvidenceHeld, Invalid),
-        "content": (RangeNotSatisfiable, ArtifactNotStored),
+        "content": (RangeNotSatisfiable, ContentBroken, ContentMissing, ArtifactNotStored),
+        "verify": (ArtifactNotStored,),
     }
 
     def list(self, request: Request, session_id: UUID) -> HttpResponse:
@@ -188,8 +190,26 @@ class ArtifactViewSet(ApiViewSet):
         return self.answer(status=204)
 
     def content(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponseBase:
-        """Download an artifact's bytes, or one range of them."""
-        return download(self._artifact(session_id, artifact_id), request._request)
+        """Download an artifact's bytes, or up to 16 ranges of them.
+
+        The ETag is the content's SHA-256, which `Repr-Digest` says as well, so that a download
+        that was cut goes on with `Range` and `If-Range`. A whole answer that is complete has that
+        digest; where the stored bytes turn out not to have it, the connection is cut. Bytes that
+        are known to be broken or missing are a 410.
+        """
+        with self.organization_scope():
+            found = self._artifact(session_id, artifact_id)
+        return download(found, request._request, by=self.principal)
+
+    def verify(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
+        """Read an artifact's bytes back now, and keep what is found.
+
+        `verified`, `broken` (other bytes) or `missing`. What is not `verified` is not given out
+        until a later check finds it good. A large artifact takes as long as its disk needs.
+        """
+        self.body()
+        check = integrity.verify(session_id, artifact_id, by=self.principal)
+        return self.answer(ArtifactVerificationOut.render(check))
 
     def _artifact(self, session_id: UUID, artifact_id: UUID) -> Artifact:
         session_queries.session(session_id, by=self.principal)
@@ -197,66 +217,4 @@ class ArtifactViewSet(ApiViewSet):
 
 
 def _tag(artifact: Artifact) -> str:
-    return etag.strong(artifact.id, artifact.status)
-
-
-# --- downloads -------------------------------------------------------------------------------
-
-
-def download(artifact: Artifact, request: HttpRequest | None = None) -> HttpResponseBase:
-    """The bytes as an attachment that no browser will render; with a request, the part of them
-    that it asks for. Raises NotFound when they are gone, RangeNotSatisfiable."""
-    headers = {
-        "ETag": f'"{artifact.sha256}"',
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-    }
-    if request is not None and etag.is_unchanged(request, headers["ETag"]):
-        return HttpResponseNotModified(headers=headers)
-    artifacts.require_content(artifact)
-    part = _asked_range(request, artifact, headers["ETag"]) if request is not None else None
-    start, end = part or (0, artifact.size_bytes)
-    try:
-        chunks = storage.store().open_range(
-            artifact.organization_id, artifact.sha256, start, end - start
-        )
-    except BlobMissing:
-        raise NotFound("The artifact's bytes are gone.") from None
-    # FileResponse names only what has a `read`, and would leave chunks without this header.
-    name = content_disposition_header(True, _file_name(artifact.name))
-    response = StreamingHttpResponse(
-        chunks,
-        status=206 if part else 200,
-        content_type=OCTETS,
-        headers=headers | {"Content-Disposition": name or "attachment"},
-    )
-    response["Content-Length"] = str(end - start)
-    if part:
-        response["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size_bytes}"
-    return response
-
-
-def _file_name(name: str) -> str:
-    """The last part of the name: what is saved is a file, whatever tree it came from."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return last if last.strip(". ") else "artifact"
-
-
-def _asked_range(request: HttpRequest, artifact: Artifact, tag: str) -> tuple[int, int] | None:
-    """Start and end of the one range that is asked for; None for all of it, also where several
-    are asked for or another version is meant (RFC 9110 §14.2)."""
-    found = _RANGE.fullmatch(request.META.get("HTTP_RANGE", "").replace(" ", ""))
-    if found is None or found[0] == "bytes=-" or request.META.get("HTTP_IF_RANGE", tag) != tag:
-        return None
-    size = artifact.size_bytes
-    if not found[1]:
-        start, end = max(0, size - int(found[2])), size
-    else:
-        start, end = int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
-        if found[2] and int(found[2]) < start:
-            return None
-    if start >= size or start == end:
-        raise RangeNotSatisfiable(size_bytes=size)
-    return start, end
+    return etag.strong(artifact.id, (artifact.status, artifact.checked_at))

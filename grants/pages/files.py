@@ -8,7 +8,7 @@ from uuid import UUID
 from django.http import HttpResponse
 
 from grants import artifacts
-from grants.api.artifacts import download
+from grants.api.downloads import download
 from grants.api.evidence import export
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.identity.scopes import Scope
@@ -19,7 +19,8 @@ from sessions import queries as session_queries
 def artifact(request: Page, session_id: UUID, artifact_id: UUID) -> HttpResponse:
     """`GET /runners/sessions/{id}/artifacts/{id}`: the bytes, as a download."""
     session_queries.detail(session_id, by=request.principal)
-    return cast(HttpResponse, download(artifacts.artifact(session_id, artifact_id), request))
+    found = artifacts.artifact(session_id, artifact_id)
+    return cast(HttpResponse, download(found, request, by=request.principal))
 
 
 @page(Scope.AUDIT)

@@ -57,6 +57,8 @@ def _headers(error: errors.DomainError) -> dict[str, str]:
         headers["WWW-Authenticate"] = challenge(error)
     if allow := error.fields.get("allow"):
         headers["Allow"] = allow
+    if error.status == 416:
+        headers["Content-Range"] = f"bytes */{error.fields['size_bytes']}"
     return headers
 
 

@@ -242,11 +242,3 @@ def test_an_artifact_is_found_in_its_own_session_and_organization_only(org: Org)
         for more in ((), ("content",)):
             answer = api.get(path(where, "artifacts", made["id"], *more))
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-def test_bytes_that_are_gone_are_said_to_be(org: Org) -> None:
-    session = factories.running(org)
-    made = upload(session_api(org, session), session, b"to be lost").json()
-    blobs.lose(org.id, made["sha256"])
-    answer = org.viewer.api.get(path(session, "artifacts", made["id"], "content"))
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

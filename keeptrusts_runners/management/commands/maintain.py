@@ -22,7 +22,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections, connections
 
-from grants import access, blobs, partitions, retention, verification
+from grants import access, blobs, partitions, retention, scrub, verification
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.evidence import denials, signer
 from keeptrusts_runners.identity import tokens
@@ -56,6 +56,7 @@ DUTIES = (
     Duty("retention", retention.run_once, retention.EVERY_SECONDS),
     Duty("artifacts", blobs.collect, 10),
     Duty("verification", verification.run_once, verification.EVERY_SECONDS),
+    Duty("scrub", scrub.run_once, scrub.EVERY_SECONDS),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
     Duty("partitions", partitions.make_ahead, 3600),
