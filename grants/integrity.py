@@ -189,6 +189,16 @@ def require_good(artifact: Artifact) -> None:
         raise ContentBroken(sha256=artifact.sha256)
 
 
+def head(artifact: Artifact, most: int) -> bytes:
+    """The first bytes, `most` of them at most; where that is all, only if they have the digest.
+    Raises as require_good does."""
+    require_good(artifact)
+    if artifact.size_bytes <= most:
+        return b"".join(proved(artifact))
+    chunks = storage.store().open_range(artifact.organization_id, artifact.sha256, 0, most)
+    return b"".join(chunks)
+
+
 def proved(artifact: Artifact) -> Iterator[bytes]:
     """All bytes in chunks, the last of them only if together they have the artifact's digest.
     Raises ContentBroken instead."""

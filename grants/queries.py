@@ -13,7 +13,7 @@ from django.db.models import Count, Min, QuerySet
 
 from grants import reading
 from grants.completeness import completeness as completeness
-from grants.models import Artifact, Event, LedgerHead, Level, PermissionGrant
+from grants.models import Artifact, ArtifactStatus, Event, LedgerHead, Level, PermissionGrant
 from grants.reading import END, Span
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
@@ -63,13 +63,25 @@ def artifacts(session_id: UUID) -> QuerySet[Artifact]:
     return Artifact.objects.filter(session_id=session_id)
 
 
-def damaged(*, by: Principal, limit: int = 200) -> list[Artifact]:
-    """The artifacts whose bytes were found broken or missing, the last found first, with their
-    sessions. Served by runner_artifact_damaged."""
-    found = Artifact.objects.filter(
-        organization_id=by.organization_id, status__in=["broken", "missing"]
-    )
-    return list(found.select_related("session__profile").order_by("-checked_at", "-id")[:limit])
+MOST_DAMAGED = 200
+
+
+def damaged(*, by: Principal) -> list[Artifact]:
+    """The artifacts whose bytes were found broken or missing, the last found first, with the names
+    of their profiles; MOST_DAMAGED at most. Served by runner_artifact_damaged."""
+    found = _damaged(by).select_related("session__profile").order_by("-checked_at", "-id")
+    columns = ("name", "status", "sha256", "checked_at", "session__profile__name")
+    return list(found.only(*columns)[:MOST_DAMAGED])
+
+
+def damaged_count(*, by: Principal) -> int:
+    """How many they are, up to MOST_DAMAGED. Served by runner_artifact_damaged."""
+    return _damaged(by)[:MOST_DAMAGED].count()
+
+
+def _damaged(by: Principal) -> QuerySet[Artifact]:
+    statuses = (ArtifactStatus.BROKEN, ArtifactStatus.MISSING)
+    return Artifact.objects.filter(organization_id=by.organization_id, status__in=statuses)
 
 
 def grants(session_id: UUID) -> QuerySet[PermissionGrant]:

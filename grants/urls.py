@@ -9,7 +9,7 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
-from grants.pages import events, files, permission_grants, stream
+from grants.pages import artifacts, events, files, permission_grants, stream
 
 _ONE = "sessions/<sess:session_id>"
 _ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
@@ -58,6 +58,7 @@ api_urlpatterns = [
 ]
 
 _PAGE = f"runners/{_ONE}"
+_ARTIFACT_PAGE = f"{_PAGE}/artifacts/<art:artifact_id>"
 _GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
 
 page_urlpatterns = [
@@ -65,7 +66,11 @@ page_urlpatterns = [
     path("runners/approvals", permission_grants.inbox, name="approvals"),
     path(f"{_PAGE}/events", events.events, name="session_events"),
     path(f"{_PAGE}/events/<int:seq>", events.event, name="session_event"),
-    path(f"{_PAGE}/artifacts/<art:artifact_id>", files.artifact, name="session_artifact"),
+    path(_ARTIFACT_PAGE, files.artifact, name="session_artifact"),
+    path(f"{_ARTIFACT_PAGE}/preview", artifacts.preview, name="session_artifact_preview"),
+    path(f"{_ARTIFACT_PAGE}/image", artifacts.image, name="session_artifact_image"),
+    path(f"{_ARTIFACT_PAGE}/verify", artifacts.verify, name="session_artifact_verify"),
+    path("runners/artifacts/damaged", artifacts.damaged, name="damaged_artifacts"),
     path(f"{_PAGE}/evidence", files.evidence, name="session_evidence"),
     path(_GRANT_PAGE, permission_grants.grant, name="grant"),
     path(f"{_GRANT_PAGE}/approve", permission_grants.approve, name="grant_approve"),

@@ -153,6 +153,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "artifact.removed": "Removed content is gone; the row, its digest and the record stay.",
         "artifact.retention": "Content goes after its time, with the evidence at the latest.",
         "artifact.stores": "Artifacts are the same in files and in an S3-compatible store.",
+        "artifact.preview": "Nothing that was uploaded runs in a browser, however it is opened.",
         "artifact.integrity": "An artifact whose bytes changed is found, and never given out.",
     },
     "Live reading (contract §6)": {

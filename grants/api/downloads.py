@@ -83,6 +83,18 @@ def attachment(name: str) -> str:
     return f"attachment; filename=\"{likeness}\"; filename*=UTF-8''{encoded}"
 
 
+def stream(
+    chunks: Iterator[bytes],
+    status: int,
+    length: int,
+    headers: dict[str, str],
+    content_type: str = OCTETS,
+) -> StreamingHttpResponse:
+    """An answer of so many bytes, sent as they are read."""
+    sized = headers | {"Content-Length": str(length)}
+    return StreamingHttpResponse(chunks, status=status, content_type=content_type, headers=sized)
+
+
 # --- the answers -----------------------------------------------------------------------------
 
 
@@ -104,7 +116,7 @@ def _whole(artifact: Artifact, headers: dict[str, str]) -> StreamingHttpResponse
     chunks = integrity.proved(artifact)
     # What fits into a chunk or two is proved before the answer begins, and refused with a problem.
     first = next(chunks, b"")
-    return _stream(chain([first], chunks), 200, artifact.size_bytes, _with_digest(headers))
+    return stream(chain([first], chunks), 200, artifact.size_bytes, _with_digest(headers))
 
 
 def _with_digest(headers: dict[str, str]) -> dict[str, str]:
@@ -114,7 +126,7 @@ def _with_digest(headers: dict[str, str]) -> dict[str, str]:
 
 def _part(artifact: Artifact, span: Span, headers: dict[str, str]) -> StreamingHttpResponse:
     placed = headers | {"Content-Range": span.content_range(artifact.size_bytes)}
-    return _stream(_read(artifact, span), 206, span.length, placed)
+    return stream(_read(artifact, span), 206, span.length, placed)
 
 
 def _parts(artifact: Artifact, spans: list[Span], headers: dict[str, str]) -> StreamingHttpResponse:
@@ -134,21 +146,10 @@ def _parts(artifact: Artifact, spans: list[Span], headers: dict[str, str]) -> St
         yield end
 
     length = sum(map(len, heads)) + sum(span.length for span in spans) + len(end)
-    return _stream(chunks(), 206, length, headers, f"{BYTERANGES}; boundary={boundary}")
+    return stream(chunks(), 206, length, headers, f"{BYTERANGES}; boundary={boundary}")
 
 
 def _read(artifact: Artifact, span: Span) -> Iterator[bytes]:
     return storage.store().open_range(
         artifact.organization_id, artifact.sha256, span.start, span.length
     )
-
-
-def _stream(
-    chunks: Iterator[bytes],
-    status: int,
-    length: int,
-    headers: dict[str, str],
-    content_type: str = OCTETS,
-) -> StreamingHttpResponse:
-    sized = headers | {"Content-Length": str(length)}
-    return StreamingHttpResponse(chunks, status=status, content_type=content_type, headers=sized)

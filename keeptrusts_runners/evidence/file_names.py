@@ -31,3 +31,10 @@ def shortened(name: str, suffix: str = "") -> str:
     stem = name.removesuffix(extension) if extension else name
     room = MAX_NAME_BYTES - len((suffix + extension).encode())
     return stem.encode()[:room].decode("utf-8", "ignore") + suffix + extension
+
+
+def sums_line(sha256: str, name: str) -> str:
+    """A line of a list for `sha256sum -c`, with its end. A name with a backslash or the end of a
+    line is escaped, and its line marked with a backslash (coreutils)."""
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{chr(92) if escaped != name else ''}{sha256}  {escaped}\n"

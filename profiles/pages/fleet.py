@@ -97,6 +97,9 @@ def _concerns(request: Page, figures: list[ProfileFigures], waiting: Waiting) ->
     if unconfirmed := sum(p.unconfirmed for p in figures):
         text = f"{_count(unconfirmed, 'cancellation')} not confirmed in time"
         found.append(Concern(text, sessions_address(view="attention", state="cancelling")))
+    if damaged := grant_queries.damaged_count(by=request.principal):
+        text = f"{_count(damaged, 'artifact')} damaged"
+        found.append(Concern(text, reverse("damaged_artifacts"), "failed"))
     found += _unclaimed(request, figures)
     return found
 

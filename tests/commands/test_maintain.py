@@ -28,6 +28,7 @@ DUTIES = [
     "denials",
     "retention",
     "verification",
+    "scrub",
     "idempotency_keys",
     "tokens",
     "partitions",

@@ -49,10 +49,10 @@ def test_a_mutable_tag_is_pointed_out() -> None:
 def test_the_cost_does_not_depend_on_how_much_there_is() -> None:
     org = Org()
     client = browser(org.viewer)
-    with at_most(8):
+    with at_most(9):
         client.get("/runners")
     for _ in range(5):
         factories.running(org)
         factories.pending(org)
-    with at_most(8):
+    with at_most(9):
         assert client.get("/runners").status_code == 200
