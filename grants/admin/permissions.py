@@ -25,6 +25,8 @@ from keeptrusts_runners.investigations.filters import OfSession, one_of
 from keeptrusts_runners.investigations.forensic import Forensic
 from keeptrusts_runners.investigations.questions import FORENSICS, Question
 
+RECORDS = 200
+
 
 @admin.register(PermissionGrant)
 class PermissionGrantAdmin(Forensic):
@@ -86,14 +88,14 @@ class PermissionGrantAdmin(Forensic):
         rows = ((link(row, self.name_of(row)), row.state) for row in found)
         return table("Renewals", ("Grant", "State"), rows)
 
-    @admin.display(description=f"uses and all else on record, of the session's last {LAST} of each")
+    @admin.display(description=f"uses and what else is on record, of the session's last {RECORDS}")
     def history(self, obj: PermissionGrant) -> SafeString:
-        """By runner_event_kind: of each kind the newest, and of those what is about this grant."""
+        """Of the session's records about grants, by runner_event_kind, those about this one."""
         name = self.name_of(obj)
         found = Event.objects.using(FORENSICS).filter(
             session_id=obj.session_id, organization_id=obj.organization_id, kind__in=KINDS
         )
-        mine = (row for row in found.order_by("-seq")[: LAST * 5] if _about(row) == name)
+        mine = (row for row in found.order_by("-seq")[:RECORDS] if _about(row) == name)
         rows = (
             (f"#{row.seq}", clock.rfc3339(row.recorded_at), row.kind, subject(row.actor))
             for row in mine

@@ -12,12 +12,14 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import audit
+from keeptrusts_runners.evidence.audit_models import AuditRecord
 from keeptrusts_runners.identity.models import Organization
 from keeptrusts_runners.investigations import exports
 from keeptrusts_runners.investigations.columns import list_address
@@ -152,10 +154,11 @@ class Forensic(admin.ModelAdmin):
     ) -> HttpResponse:
         """What the audit log has on it, in place of the admin's own notes, of which there are
         none."""
-        from keeptrusts_runners.evidence.audit_models import AuditRecord
-
-        name = self.name_of(self.model(pk=self.opts.pk.to_python(object_id)))
-        return HttpResponseRedirect(list_address(AuditRecord, urlencode({"q": name})))
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        query = urlencode({"q": self.name_of(row)})
+        return HttpResponseRedirect(list_address(AuditRecord, query))
 
     def name_of(self, row: Any) -> str:
         return ids.encode(self.id_prefix, row.pk) if self.id_prefix else str(row.pk)

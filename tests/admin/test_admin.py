@@ -223,6 +223,13 @@ def test_a_session_shows_its_last_records_and_leads_on(
     assert f"/admin/profiles/runnerprofile/{session.profile_id}/change/" in text
 
 
+def test_what_is_not_there_is_not_found(staff: Client) -> None:
+    for key in ("nonsense", ids.new()):
+        address = f"/admin/runner_sessions/runnersession/{key}"
+        assert staff.get(f"{address}/history/").status_code == 404
+        assert staff.get(f"{address}/change/").status_code == 302
+
+
 def test_nothing_can_be_saved(superuser: Client, session: RunnerSession) -> None:
     address = f"/admin/runner_sessions/runnersession/{session.pk}/change/"
     assert superuser.post(address, {"state": "completed"}).status_code == 403
