@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("product")
 
 # What may be skipped, by the reason that it gives.
 EXPECTED_SKIPS = {
+    "needs chromium and the tools of bootstrap --dev",
     "needs root, to become another account",
     "needs the system's PostgreSQL",
 }

@@ -166,6 +166,11 @@ _AREAS: dict[str, dict[str, str]] = {
         "live.signals-end": "A page's stream ends soon after its browser is signed out.",
         "live.idle": "An open stream holds no thread and no database connection.",
     },
+    "The console": {
+        "console.live": "Pages change as soon as they are told to, and rows never move unasked.",
+        "console.tail": "A followed log shows every event once, in order, and never scrolls away.",
+        "console.stream-loss": "Without its stream a page says so, and goes on by polling.",
+    },
     "Running it (contract §10)": {
         "run.road": "One session goes from dispatch to verified evidence on a new machine.",
         "run.documents": "Commands in the documents work as they stand.",

@@ -1,14 +1,21 @@
-// What the console's pages do beyond HTML: ticking clocks, copy buttons, the theme without a
-// reload, and fragments that keep themselves fresh. Every page works without this file.
+// What the reader does on the console's pages beyond HTML: copying, the theme without a reload, keys.
+// What changes by itself is live.js. Every page works without either.
 //
 //   <html class="js">                       set here; .js-only and .no-js follow it
-//   <time datetime data-relative="ago|elapsed|countdown" data-ended="word">
 //   <button data-copy="text">
 //   <form data-theme-form>
 //   <button data-reveal="id-of-a-password-field">
-//   <div id data-refresh="/address" data-every="3">    fetched from there and swapped by id;
-//                                                       an empty address means this page
-//   <span data-live> … data-live-word, data-live-toggle
+//   <button data-zone-of-browser="id-of-a-select">
+//
+// Keys without Control or Meta work outside fields only, and not under <html data-shortcuts="off">.
+// None changes anything by itself: a key follows a link, presses a button of these scripts' own, and
+// of all other buttons moves the focus there.
+//
+//   <a aria-keyshortcuts="c">    that key's control; the help (?) lists those that can be seen
+//   j k x e y                    on rows: those of tables and logs, or [data-row]
+//   <input data-search>          where / leads; else to the page's first search, else the header's
+
+import { draw, isOff, setPaused, showWaiting, start } from "./live.js";
 
 const root = document.documentElement;
 root.classList.add("js");
@@ -18,65 +25,23 @@ const say = (text) => {
   document.getElementById("status").textContent = text;
 };
 
-// --- the server's clock ----------------------------------------------------------------------
-// Counted on from the moment the page was answered; the computer's own clock plays no part.
-
-const navigation = performance.getEntriesByType("navigation")[0];
-const written = Number(document.querySelector('meta[name="server-time"]')?.content) * 1000;
-let offset = written - (navigation?.responseStart ?? 0);
-const serverNow = () => offset + performance.now();
-
-// An answer's Date header has whole seconds: it corrects only what sleep or suspension put wrong.
-function correctClock(dateHeader) {
-  const at = Date.parse(dateHeader ?? "");
-  if (at && Math.abs(at - serverNow()) > 2000) offset = at - performance.now();
-}
-
-const two = (number) => String(number).padStart(2, "0");
-
-// The same rules as formats.duration on the server.
-function duration(milliseconds) {
-  const whole = Math.floor(Math.max(milliseconds, 0) / 1000);
-  if (milliseconds > 0 && milliseconds < 1000) return `${Math.floor(milliseconds)} ms`;
-  const [days, hours] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24];
-  const [minutes, seconds] = [Math.floor(whole / 60) % 60, whole % 60];
-  if (days) return `${days}d ${two(hours)}h ${two(minutes)}m`;
-  if (hours) return `${hours}h ${two(minutes)}m ${two(seconds)}s`;
-  return minutes ? `${minutes}m ${two(seconds)}s` : `${seconds} s`;
-}
-
-function ago(age) {
-  const seconds = Math.floor(Math.max(age, 0) / 1000);
-  if (seconds < 60) return `${seconds} s ago`;
-  return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : null;
-}
-
-const relative = {
-  ago: (at, now, element) => ago(now - at) ?? element.title.replace(/\.\d+Z$/, "Z"),
-  elapsed: (at, now) => duration(Math.max(Math.floor((now - at) / 1000) * 1000, 0)),
-  countdown: (at, now, element) =>
-    at > now ? `in ${duration(Math.max(at - now, 1000))}` : element.dataset.ended ?? "ended",
-};
-
-function tick() {
-  const now = serverNow();
-  for (const element of all("time[data-relative]")) {
-    const text = relative[element.dataset.relative]?.(Date.parse(element.dateTime), now, element);
-    if (text && element.textContent !== text) element.textContent = text;
-  }
-}
-
 // --- small conveniences ----------------------------------------------------------------------
 
-async function copy(button) {
+async function copyText(text) {
   try {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    await navigator.clipboard.writeText(text);
     say("Copied");
-    button.classList.add("copied");
-    setTimeout(() => button.classList.remove("copied"), 1200);
+    return true;
   } catch {
     say("Copying is not allowed here");
+    return false;
   }
+}
+
+async function copy(button) {
+  if (!(await copyText(button.dataset.copy))) return;
+  button.classList.add("copied");
+  setTimeout(() => button.classList.remove("copied"), 1200);
 }
 
 function reveal(button) {
@@ -85,6 +50,13 @@ function reveal(button) {
   field.type = shown ? "text" : "password";
   button.setAttribute("aria-pressed", String(shown));
   button.textContent = shown ? "Hide password" : "Show password";
+}
+
+function chooseZone(button) {
+  const select = document.getElementById(button.dataset.zoneOfBrowser);
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  select.value = zone;
+  say(select.value === zone ? `${zone} chosen` : `${zone} is not known here`);
 }
 
 function setTheme(name) {
@@ -115,163 +87,286 @@ function closeMenus(except) {
   }
 }
 
-// --- fragments that keep themselves fresh -----------------------------------------------------
-
-const FETCH_TIMEOUT = 10_000;
-const LONGEST_PAUSE = 60_000;
-let paused = false;
-let failures = 0;
-let timer;
-
-const fragments = () => all("[id][data-refresh]");
-const address = (element) => element.dataset.refresh || location.pathname + location.search;
-const interval = () =>
-  Math.min(...fragments().map((element) => Number(element.dataset.every) || 15)) * 1000;
-
-// Has the reader changed this field, and not sent it yet?
-function edited(field) {
-  if (!field.matches("select")) return field.value !== field.defaultValue;
-  const drawn = [...field.options].findIndex((option) => option.defaultSelected);
-  return field.selectedIndex !== Math.max(drawn, 0);
+function unselect() {
+  for (const box of all("input[data-select]:checked")) box.checked = false;
+  draw();
 }
 
-// What the reader is in the middle of stays as it is.
-function inUse(element) {
-  const active = document.activeElement;
-  const typing = active?.matches("input, select, textarea") && element.contains(active);
-  const selection = getSelection();
-  const selecting = selection.type === "Range" && selection.containsNode(element, true);
-  const fields = all("textarea, select, input:not([type=hidden])", element);
-  const chosen = element.querySelector("input:checked[data-select]") !== null;
-  return typing || selecting || chosen || fields.some(edited);
+// --- rows -------------------------------------------------------------------------------------
+
+const ROWS = "[data-row], main tbody tr, main ol.log > li";
+const FIELDS = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
+
+const isSeen = (element) => element.checkVisibility?.() ?? element.offsetParent !== null;
+const nameOf = (element) =>
+  (element.getAttribute("aria-label") ?? element.textContent).replace(/\s+/g, " ").trim();
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
 }
 
-// Two answers are the same if only the words of ticking clocks and the form tokens differ.
-const drawn = new WeakMap();
-const substance = (html) =>
-  html.replace(/(<time[^>]*data-relative[^>]*>)[^<]*|(csrfmiddlewaretoken" value=")[^"]*/g, "$1$2");
+const linkOf = (row) => row.querySelector("a[href]");
+const rows = () => all(ROWS).filter((row) => isSeen(row) && linkOf(row));
+const currentRow = () => document.activeElement?.closest(ROWS);
 
-// Focus is found again by the nearest id and the place among the controls within it. Returns what
-// restores it, if it lies within the element.
-function placeOfFocus(element) {
-  const active = document.activeElement;
-  if (!element.contains(active) || active.id) return null;
-  const controls = "a, button, summary, input, [tabindex]";
-  const holder = active.closest("[id]");
-  const index = all(controls, holder).indexOf(active);
-  return () => {
-    const found = document.getElementById(holder.id);
-    if (found) all(controls, found)[index]?.focus({ preventScroll: true });
-  };
+function focusRow(row) {
+  if (!row) return;
+  linkOf(row).focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
 }
 
-function swap(element, html) {
-  const incoming = new DOMParser()
-    .parseFromString(html, "text/html")
-    .getElementById(element.id);
-  if (!incoming || substance(incoming.outerHTML) === drawn.get(element)) return;
-  const open = new Map(all("details[id]", element).map((each) => [each.id, each.open]));
-  const versions = new Map(
-    all("[id][data-version]", element).map((each) => [each.id, each.dataset.version]),
-  );
-  const focus = placeOfFocus(element);
-  htmx.swap(element, incoming.outerHTML, { swapStyle: "outerHTML", swapDelay: 0, settleDelay: 0 });
-  const fresh = document.getElementById(element.id);
-  drawn.set(fresh, substance(incoming.outerHTML));
-  focus?.();
-  for (const each of all("details[id]", fresh)) each.open = open.get(each.id) ?? each.open;
-  for (const each of all("[id][data-version]", fresh)) {
-    if (versions.get(each.id) !== each.dataset.version) each.classList.add("changed");
+function step(by, fits = () => true) {
+  const found = rows();
+  const here = found.indexOf(currentRow());
+  const start = here >= 0 ? here + by : by > 0 ? 0 : found.length - 1;
+  for (let at = start; at >= 0 && at < found.length; at += by) {
+    if (fits(found[at])) return focusRow(found[at]);
   }
 }
 
-async function refreshFrom(url, elements) {
-  const answer = await fetch(url, {
-    headers: { "HX-Request": "true" },
-    signal: AbortSignal.timeout(FETCH_TIMEOUT),
+const isError = (row) => row.querySelector(".level.failed") !== null;
+
+let lastTicked = null;
+
+function select(range) {
+  const box = currentRow()?.querySelector("input[data-select]");
+  if (!box) return;
+  const boxes = all("input[data-select]").filter(isSeen);
+  const [from, to] = [boxes.indexOf(range && lastTicked ? lastTicked : box), boxes.indexOf(box)];
+  const checked = range ? true : !box.checked;
+  for (const each of boxes.slice(Math.min(from, to), Math.max(from, to) + 1)) {
+    each.checked = checked;
+  }
+  lastTicked = box;
+  box.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+// The permalink of a log's row, the id that a row or the page is about, else the page's address.
+function copied() {
+  const row = currentRow();
+  if (row?.closest("ol.log")) return linkOf(row).href;
+  const id = (row ?? document.querySelector("main")).querySelector("[data-copy]");
+  return id?.dataset.copy ?? (row ? linkOf(row).href : location.href);
+}
+
+// --- dialogs ----------------------------------------------------------------------------------
+
+let opened = null;
+
+function closeDialogs() {
+  const had = opened !== null;
+  opened?.close();
+  return had;
+}
+
+function show(dialog) {
+  closeDialogs();
+  const before = document.activeElement;
+  opened = dialog;
+  dialog.addEventListener("close", () => {
+    opened = null;
+    dialog.remove();
+    before?.focus?.({ preventScroll: true });
   });
-  if (answer.status === 401) throw new SignedOut();
-  if (!answer.ok) throw new Error(String(answer.status));
-  correctClock(answer.headers.get("Date"));
-  const html = await answer.text();
-  for (const element of elements) if (!inUse(element)) swap(element, html);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
-class SignedOut extends Error {}
+function framed(title, ...content) {
+  const heading = make("h2", { id: "dialog-title", textContent: title });
+  const close = make("button", { type: "button", textContent: "Close" });
+  const head = make("div", { className: "head" }, heading, close);
+  const dialog = make("dialog", {}, head, ...content);
+  dialog.setAttribute("aria-labelledby", "dialog-title");
+  close.addEventListener("click", () => dialog.close());
+  return dialog;
+}
 
-function label(word) {
-  for (const element of all("[data-live-word]")) {
-    if (element.textContent !== word) element.textContent = word;
+const keyed = () => all("[aria-keyshortcuts]").filter(isSeen);
+const spelled = (key) => key.replace(/^Control\+K$/, "Ctrl K or ⌘ K").replace("+", " ");
+
+function known() {
+  const has = (selector) => document.querySelector(selector) !== null;
+  const moves = [
+    ["?", "This list", true],
+    ["Control+K", "Go to a page or an id, or do what this page offers", true],
+    ["/", "Search", searchField() !== null],
+    ["j", "Next row", rows().length],
+    ["k", "Previous row", rows().length],
+    ["Enter", "Open the row", rows().length],
+    ["x", "Select the row", has("input[data-select]")],
+    ["Shift+x", "Select all rows up to this one", has("input[data-select]")],
+    ["e", "Next error", has("ol.log")],
+    ["Shift+e", "Previous error", has("ol.log")],
+    ["y", has("ol.log") ? "Copy the link to the row, or the id" : "Copy the id", true],
+    ["u", "One level up", has(".crumbs a")],
+    ["Escape", "Close, or clear the selection", true],
+  ].filter(([, , applies]) => applies);
+  const controls = keyed().map((element) => [
+    element.getAttribute("aria-keyshortcuts"),
+    nameOf(element) || element.getAttribute("placeholder") || element.labels?.[0]?.textContent || "",
+  ]);
+  const rest = controls.filter(([keys]) => !moves.some(([key]) => key === keys));
+  return [...moves.map(([key, text]) => [key, text]), ...rest];
+}
+
+function help() {
+  const list = make("dl", { className: "facts keys" });
+  for (const [keys, text] of known()) {
+    const shown = keys.split(" ").flatMap((key) => [make("kbd", { textContent: spelled(key) }), " "]);
+    list.append(make("dt", {}, ...shown), make("dd", { textContent: text }));
   }
+  const off = make("p", { className: "muted" }, "Single keys can be turned off in ");
+  off.append(make("a", { href: "/runners/me", textContent: "your preferences" }), ".");
+  show(framed("Keys on this page", list, off));
 }
 
-function stale(isStale) {
-  for (const element of fragments()) element.classList.toggle("stale", isStale);
-}
-
-let freshAt = serverNow();
-
-async function refresh() {
-  const urls = [...new Set(fragments().map(address))];
-  const from = (url) => fragments().filter((element) => address(element) === url);
-  try {
-    await Promise.all(urls.map((url) => refreshFrom(url, from(url))));
-    failures = 0;
-    freshAt = serverNow();
-    stale(false);
-    label("Polling");
-  } catch (error) {
-    failures += 1;
-    stale(true);
-    const since = new Date(freshAt).toISOString().slice(11, 19);
-    label(error instanceof SignedOut ? "Signed out: reload to sign in" : `Stale since ${since}Z, retrying`);
-    if (error instanceof SignedOut) return setPaused(true, true);
+// Everything that can be gone to or done from here, each once.
+function commands() {
+  const found = new Map();
+  const controls = "header nav a, .tabs a, .actions :is(a, button), .crumbs a, .menu a";
+  for (const element of all(controls)) {
+    const name = nameOf(element);
+    if (name && !found.has(name)) found.set(name, element);
   }
-  tick();
-  schedule();
+  return [...found].map(([name, element]) => ({ name, element }));
 }
 
-function schedule() {
-  clearTimeout(timer);
-  if (paused || document.hidden || !fragments().length) return;
-  timer = setTimeout(refresh, Math.min(interval() * 2 ** failures, LONGEST_PAUSE));
+function menu() {
+  const input = make("input", { type: "search", name: "q", autocomplete: "off", spellcheck: false });
+  input.setAttribute("aria-label", "Command, page or id");
+  const list = make("ul", { className: "commands" });
+  const form = make("form", { action: "/runners/go", method: "get", className: "stack" }, input);
+  form.setAttribute("role", "search");
+  const offers = commands();
+  const press = ({ element }) => {
+    closeDialogs();
+    if (element.matches("a")) element.click();
+    else element.focus();
+  };
+  const draw = () => {
+    const wanted = input.value.trim().toLowerCase().split(/\s+/);
+    const fitting = offers.filter(({ name }) =>
+      wanted.every((word) => name.toLowerCase().includes(word)),
+    );
+    list.replaceChildren(
+      ...fitting.slice(0, 12).map((offer) => {
+        const button = make("button", { type: "button", textContent: offer.name });
+        button.addEventListener("click", () => press(offer));
+        return make("li", {}, button);
+      }),
+    );
+    if (input.value.trim()) {
+      const go = make("button", { type: "submit", textContent: `Find “${input.value.trim()}”` });
+      go.setAttribute("form", (form.id = "command"));
+      list.append(make("li", {}, go));
+    }
+  };
+  input.addEventListener("input", draw);
+  form.addEventListener("submit", (event) => {
+    const first = list.querySelector("button");
+    if (event.submitter || first?.type !== "button" || !input.value.trim()) return;
+    event.preventDefault();
+    first.click();
+  });
+  const dialog = framed("Go to", form, list);
+  dialog.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const stops = [input, ...all("button", list)];
+    stops[(stops.indexOf(document.activeElement) + by + stops.length) % stops.length]?.focus();
+  });
+  draw();
+  show(dialog);
+  input.focus();
 }
 
-function setPaused(value, silently = false) {
-  paused = value;
-  for (const button of all("[data-live-toggle]")) {
-    button.textContent = paused ? "Resume updates" : "Pause updates";
+// --- keys -------------------------------------------------------------------------------------
+
+const searchField = () =>
+  all("[data-search], main [role=search] input:not([type=hidden]), main input[type=search], #find")
+    .find(isSeen) ?? null;
+
+const keys = {
+  "?": help,
+  "/": () => {
+    searchField()?.focus();
+    searchField()?.select();
+  },
+  j: () => step(1),
+  k: () => step(-1),
+  x: () => select(false),
+  "Shift+x": () => select(true),
+  e: () => step(1, isError),
+  "Shift+e": () => step(-1, isError),
+  u: () => all(".crumbs a").at(-1)?.click(),
+};
+
+// As aria-keyshortcuts writes it: letters small but for Shift, other characters as they are.
+function written(event) {
+  const { key } = event;
+  const isLetter = /^[a-z]$/i.test(key);
+  return isLetter && event.shiftKey ? `Shift+${key.toLowerCase()}` : key;
+}
+
+function activate(control) {
+  const isOwn = control.matches("button[type=button], summary");
+  if (control.matches("a") || isOwn) control.click();
+  else control.focus();
+}
+
+function handleKey(event, copyText) {
+  if (event.defaultPrevented || event.isComposing) return;
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    menu();
+    return;
   }
-  if (!silently) label(paused ? "Paused" : "Polling");
-  if (paused) clearTimeout(timer);
-  else refresh();
+  if (event.ctrlKey || event.metaKey || event.altKey || opened) return;
+  if (event.target.closest?.(FIELDS) || root.dataset.shortcuts === "off") return;
+  const key = written(event);
+  const control = keyed().find((element) =>
+    element.getAttribute("aria-keyshortcuts").split(" ").some((x) => same(x, key)),
+  );
+  const act = control ? () => activate(control) : key === "y" ? () => copyText(copied()) : keys[key];
+  if (!act) return;
+  event.preventDefault();
+  act();
 }
+
+// Shift+G and Shift+g are one key; g and G are not.
+const same = (name, key) =>
+  name === key || (name.length > 1 && name.toLowerCase() === key.toLowerCase());
 
 // --- wiring ----------------------------------------------------------------------------------
 
+const pressed = {
+  copy,
+  reveal,
+  zoneOfBrowser: chooseZone,
+  liveToggle: () => setPaused(!isOff()),
+  liveShow: showWaiting,
+};
+
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy], [data-reveal], [data-live-toggle]");
+  const button = event.target.closest("button");
   closeMenus(event.target.closest("details.menu"));
-  if (!button) return;
-  if ("copy" in button.dataset) copy(button);
-  else if ("reveal" in button.dataset) reveal(button);
-  else setPaused(!paused);
+  for (const name in pressed) if (button && name in button.dataset) pressed[name](button);
+});
+document.addEventListener("change", (event) => {
+  if (event.target.matches("input[data-select]")) draw();
 });
 document.addEventListener("submit", changeTheme);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") closeMenus(null);
-});
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) clearTimeout(timer);
-  else if (!paused && fragments().length) refresh();
+  if (event.key === "Escape" && !closeDialogs()) {
+    closeMenus(null);
+    unselect();
+  } else handleKey(event, copyText);
 });
 
 document.querySelector("[data-focus]")?.focus();
-tick();
-setInterval(tick, 1000);
-if (fragments().length && window.htmx) {
-  label("Polling");
-  schedule();
-} else {
-  for (const element of all("[data-live]")) element.hidden = true;
-}
+start();
