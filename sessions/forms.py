@@ -28,6 +28,27 @@ class RetryForm(forms.Form):
     reason = _words("Reason", "Kept in the new session's ledger.", required=False)
 
 
+class BulkForm(forms.Form):
+    """`filter` and `as_of` are what was shown; `typed` is asked for where they are many."""
+
+    filter = forms.JSONField(widget=forms.HiddenInput)
+    as_of = forms.CharField(widget=forms.HiddenInput, max_length=40)
+    option = forms.BooleanField(required=False)
+    reason = _words("Reason", "Kept in the record of each session.", required=True)
+    typed = forms.CharField(
+        label="How many sessions is this?",
+        required=False,
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+    )
+
+    def require_typed(self, matched: int) -> None:
+        """Whoever acts on many has read how many they are."""
+        self.fields["typed"].help_text = f"Type {matched} to go on."
+        typed = self.cleaned_data.get("typed", "") if self.is_bound else ""
+        if self.is_bound and typed.replace(",", "").strip() != str(matched):
+            self.add_error("typed", f"{matched:,} sessions match now: type that number.")
+
+
 class DispositionForm(forms.Form):
     decision = forms.ChoiceField(
         label="Decision",

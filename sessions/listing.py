@@ -22,7 +22,8 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One list. `states` are those that it can hold, `columns` what it shows beside the id."""
+    """One list. `states` are those that it can hold, `columns` what it shows beside the id, `verbs`
+    what may be done to many of it."""
 
     view: str
     label: str
@@ -30,6 +31,7 @@ class Tab:
     empty: str
     states: tuple[str, ...]
     columns: frozenset[str]
+    verbs: tuple[str, ...] = ("cancel", "retry")
 
 
 def _ordered(*states: State) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ TABS = {
             "Nothing is waiting. New sessions appear here until an executor claims them.",
             (State.PENDING.value,),
             frozenset(f"{_NAMES} position priority waiting why attempt".split()),
+            ("cancel",),
         ),
         Tab(
             View.ACTIVE.value,
@@ -58,6 +61,7 @@ TABS = {
             "Nothing is running or paused.",
             _ordered(*LEASED, State.PAUSED),
             frozenset(f"{_NAMES} {_COUNTERS} state health heartbeat progress ran grants".split()),
+            ("cancel",),
         ),
         Tab(
             View.ATTENTION.value,
@@ -73,13 +77,14 @@ TABS = {
             "Ended sessions, newest first",
             "Nothing has ended yet.",
             _ordered(*FINAL),
-            frozenset(f"{_NAMES} {_COUNTERS} state reason queued ran ended".split()),
+            frozenset(f"{_NAMES} {_COUNTERS} state reason queued ran ended evidence".split()),
+            ("retry",),
         ),
         Tab(
             ALL,
             "All",
             "All sessions, newest first",
-            "No sessions yet. Dispatch one with POST /v1/runners/sessions.",
+            "No sessions yet. Dispatch one, or POST /v1/runners/sessions.",
             _ordered(*State),
             frozenset(f"{_NAMES} {_COUNTERS} state created queued ran grants".split()),
         ),

@@ -129,9 +129,14 @@ def rows(*, by: Principal) -> QuerySet[RunnerSession]:
     """Sessions as lists show them: without what people send in, with names and counters."""
     return (
         RunnerSession.objects.in_organization(by.organization_id)
-        .select_related("profile", "harness", "ledger_head")
+        .select_related("profile", "harness", "ledger_head", "verification")
         .defer("input", "metadata", "result", "grant_policy")
     )
+
+
+def counted(found: QuerySet[RunnerSession]) -> int:
+    """How many these are, up to COUNT_CAP + 1."""
+    return found.order_by()[: COUNT_CAP + 1].count()
 
 
 @dataclass(frozen=True, slots=True)

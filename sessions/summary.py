@@ -92,6 +92,37 @@ def summarise(
     return Summary(window, window != asked, total, groups, truncated)
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What failures have in common."""
+
+    reason: str
+    harness_id: UUID | None
+    version: str | None
+    executor_id: UUID | None
+    executor: str | None
+    count: int
+    last_ended_at: datetime
+
+
+MAX_CAUSES = 8
+
+
+def causes(found: QuerySet[RunnerSession], window: Window) -> list[Cause]:
+    """The failures among the newest MAX_FAILURES of the window by reason, harness and executor, the
+    most frequent first; at most MAX_CAUSES + 1. One query, served by runner_session_failed."""
+    newest = _in(window, found).order_by("-ended_at")[:MAX_FAILURES]
+    columns = ("reason", "harness_id", "harness__version", "executor_id", "executor__name")
+    grouped = (
+        RunnerSession.objects.filter(id__in=newest.values("id"))
+        .order_by()
+        .values_list(*columns)
+        .annotate(count=Count("id"), last=Max("ended_at"))
+        .order_by("-count", "-last")
+    )
+    return [Cause(*row) for row in grouped[: MAX_CAUSES + 1]]
+
+
 def _in(window: Window, found: QuerySet[RunnerSession]) -> QuerySet[RunnerSession]:
     return found.filter(
         state__in=FAILED, ended_at__gt=window.after, ended_at__lt=window.before

@@ -9,7 +9,7 @@ from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
 from sessions.api_summary import SummaryViewSet
-from sessions.pages import actions, detail, frame, lists
+from sessions.pages import actions, batches, bulk, detail, frame, lists
 
 _ONE = "sessions/<sess:session_id>"
 
@@ -51,6 +51,11 @@ api_urlpatterns = [
 
 page_urlpatterns = [
     path("runners/sessions", lists.index, name="sessions"),
+    path("runners/sessions/bulk/cancel", bulk.cancel, name="bulk_cancel"),
+    path("runners/sessions/bulk/retry", bulk.retry, name="bulk_retry"),
+    path("runners/batches", batches.index, name="batches"),
+    path("runners/batches/<batch:batch_id>", batches.batch, name="batch"),
+    path("runners/batches/<batch:batch_id>/stop", batches.stop, name="batch_stop"),
     path(f"runners/{_ONE}", detail.detail, name="session"),
     path(f"runners/{_ONE}/head", frame.fragment, name="session_head"),
     path(f"runners/{_ONE}/cancel", actions.cancel, name="session_cancel"),

@@ -1,4 +1,4 @@
-"""/runners/sessions: five lists behind one set of filters."""
+"""/runners/sessions: five lists behind one search box."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from grants import queries as grant_queries
 from keeptrusts_runners import ids
-from keeptrusts_runners.api.filters import check_parameters
+from keeptrusts_runners.api.filters import check_parameters, invalid
+from keeptrusts_runners.console import panels
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
+from keeptrusts_runners.console.panels import Panel
 from keeptrusts_runners.console.responses import is_fragment, see_other
 from keeptrusts_runners.errors import Malformed
-from profiles.models import RunnerProfile
-from sessions import diagnosis, listing, queries, states
+from keeptrusts_runners.identity.scopes import Scope
+from sessions import diagnosis, filters, listing, queries, states
 from sessions.diagnosis import Waiting
-from sessions.filters import SessionFilters
+from sessions.filters import UNINDEXED, SessionFilters
 from sessions.listing import ALL, TABS, Tab
 from sessions.models import RunnerSession, View
-from sessions.pages import frame
+from sessions.pages import causes, frame, searching
+from sessions.pages.searching import BOX, Asked
 from sessions.queries import OpenCounts
+from sessions.search import FIELDS
 from sessions.states import State
+
+SIZES = (25, 50, 100, 200)
+# What ended of late, for a click instead of a word.
+RECENT = ("1h", "24h", "7d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +64,31 @@ class Row:
         share = frame.percentage(self.session)
         return f"{share} %" if share is not None else frame.message(self.session)
 
+    @property
+    def evidence(self) -> str:
+        """What the last check of its chain came to."""
+        found = getattr(self.session, "verification", None)
+        return found.verdict if found is not None else "not_checked"
+
 
 @page()
 def index(request: Page) -> HttpResponse:
-    """`GET /runners/sessions`: five lists behind one set of filters."""
+    """`GET /runners/sessions`: five lists behind one search box."""
     if cleaned := _without_empty(request):
         return see_other(cleaned)
+    asked = searching.asked(request)
+    if only := _the_one(asked):
+        return see_other(reverse("session", args=[only]))
     counts = queries.open_counts(by=request.principal)
-    context = _list_frame(request, counts)
-    try:
-        context |= _list(request, context["tab"])
-    except Malformed as error:
-        context |= {"error": error}
+    context = _list_frame(request, counts, asked)
+    if not asked.problems:
+        try:
+            context |= _list(request, context["tab"], asked, counts)
+        except Malformed as error:
+            context |= {"error": error}
+    context["chips"] = searching.chips(request, asked, _names(context.get("rows", [])))
     name = "_list" if is_fragment(request) else "list"
-    status = 400 if "error" in context else 200
+    status = 400 if asked.problems or "error" in context else 200
     return render(request, f"runners/sessions/{name}.html", context, status=status)
 
 
@@ -79,87 +99,170 @@ def _without_empty(request: Page) -> str | None:
     return None if kept == pairs else f"{request.path}?{urlencode(kept)}"
 
 
-def _list_frame(request: Page, counts: OpenCounts) -> dict[str, Any]:
+def _the_one(asked: Asked) -> UUID | None:
+    """The session whose id is all that was typed."""
+    if len(asked.terms) != 1 or asked.problems or asked.filters.keys() != {"session_id"}:
+        return None
+    return ids.decode("sess", asked.filters.getlist("session_id")[0])
+
+
+def _names(rows: list[Row]) -> dict[str, str]:
+    """What the ids of a filter are called, as far as the rows say it."""
+    names = {}
+    for row in rows:
+        session = row.session
+        names[ids.encode("prof", session.profile_id)] = session.profile.name
+        if session.harness is not None:
+            names[ids.encode("harn", session.harness.id)] = session.harness.version
+        if session.executor_id is not None:
+            executor = ids.encode("exec", session.executor_id)
+            names[executor] = session.lease_executor.get("name") or executor
+    return names
+
+
+# --- around the rows -------------------------------------------------------------------------
+
+
+def _list_frame(request: Page, counts: OpenCounts, asked: Asked) -> dict[str, Any]:
     """What stands around the rows, whatever becomes of them."""
     tab = TABS.get(request.GET.get("view", ALL), TABS[ALL])
-    profiles = RunnerProfile.objects.in_organization(request.principal.organization_id)
-    choices = [(ids.encode("prof", key), name) for key, name in profiles.values_list("id", "name")]
     return {
         "tab": tab,
-        "tabs": _tabs(tab, counts),
-        "profiles": sorted(choices, key=lambda choice: choice[1].casefold()),
-        "chips": _chips(request, dict(choices)),
+        "tabs": _tabs(request, tab, counts),
+        "asked": asked,
+        "hidden": _hidden(request),
+        "fields": {name: each.allowed for name, each in FIELDS.items()},
         "clear": _address(tab),
+        "everywhere": _kept(request, TABS[ALL]),
+        "recent": _recent(request, asked) if tab.view not in (View.QUEUE, View.ACTIVE) else [],
+        "curl": searching.curl(request, asked.parameters),
+        "may_act": request.principal.has(Scope.WRITE),
     }
 
 
-def _tabs(current: Tab, counts: OpenCounts) -> list[Link]:
+def _hidden(request: Page) -> list[tuple[str, str]]:
+    """What the address says beside the box, which searching keeps."""
+    return [
+        (name, value)
+        for name, values in request.GET.lists()
+        for value in values
+        if name not in (BOX, "cursor")
+    ]
+
+
+def _tabs(request: Page, current: Tab, counts: OpenCounts) -> list[Link]:
     numbers = {
-        View.QUEUE: counts.of(State.PENDING),
-        View.ACTIVE: counts.of(*states.LEASED, State.PAUSED),
+        View.QUEUE.value: counts.of(State.PENDING),
+        View.ACTIVE.value: counts.of(*states.LEASED, State.PAUSED),
     }
     return [
-        Link(tab.label, _address(tab), tab is current, numbers.get(View(tab.view)))
-        if tab.view != ALL
-        else Link(tab.label, _address(tab), tab is current)
+        Link(tab.label, _kept(request, tab), tab is current, numbers.get(tab.view))
         for tab in TABS.values()
     ]
+
+
+def _kept(request: Page, tab: Tab) -> str:
+    """Another tab with the same filter."""
+    if tab.view == ALL:
+        return reverse("sessions") + searching.without(request, "view").removesuffix("?")
+    return reverse("sessions") + searching.without(request, view=tab.view)
 
 
 def _address(tab: Tab) -> str:
     return reverse("sessions") + (f"?view={tab.view}" if tab.view != ALL else "")
 
 
-_CHIPS = {
-    "state": "State",
-    "profile_id": "Profile",
-    "harness_id": "Harness",
-    "executor_id": "Executor",
-    "task_id": "Task",
-    "reason": "Reason",
-    "label": "Label",
-    "created_after": "Created after",
-    "created_before": "Created before",
-    "ended_after": "Ended after",
-    "ended_before": "Ended before",
-}
+def _recent(request: Page, asked: Asked) -> list[Link]:
+    """Of the same search, what ended within the last hour, day or week."""
+    others = [str(term) for term in asked.terms if term.field != "ended"]
+    chosen = [term.values[0] for term in asked.terms if term.field == "ended" and term.sign == "<"]
+    links = []
+    for age in RECENT:
+        box = " ".join([*others, f"ended:<{age}"])
+        url = searching.without(request, "ended_after", "ended_before", **{BOX: box})
+        links.append(Link(f"last {age}", url, current=[age] == chosen))
+    return links
 
 
-def _chips(request: Page, profiles: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Label, value and parameter of each filter that is set."""
-    found = []
-    for parameter, label in _CHIPS.items():
-        for value in request.GET.getlist(parameter):
-            if parameter == "profile_id":
-                value = profiles.get(value, value)
-            elif not parameter.endswith("_id"):
-                value = value.replace(",", ", ").replace("_", " ")
-            found.append((label, value, parameter))
-    return found
+# --- the rows --------------------------------------------------------------------------------
 
 
-def _list(request: Page, tab: Tab) -> dict[str, Any]:
-    check_parameters(request, {*SessionFilters.base_filters, "cursor"})
-    found = SessionFilters.apply(request, queries.rows(by=request.principal))
+def _list(request: Page, tab: Tab, asked: Asked, counts: OpenCounts) -> dict[str, Any]:
+    check_parameters(request, {*SessionFilters.base_filters, *searching.AROUND})
+    size = _size(request)
+    every = queries.rows(by=request.principal)
+    found = SessionFilters.narrow(asked.parameters, every)
+    unindexed = bool(UNINDEXED & asked.parameters.keys())
+    walked = filters.indexed(asked.parameters, every) if unindexed else None
     cursor = request.GET.get("cursor")
-    shown = listing.page(found, cursor, order=listing.order_of(tab.view))
-    grants = _grants(shown.rows) if "grants" in tab.columns else {}
-    why = frame.reasons(shown.rows, request) if "why" in tab.columns else {}
-    whole_queue = cursor is None and set(request.GET) <= {"view"} and tab.view == View.QUEUE
-    rows = [
+    order = listing.order_of(tab.view)
+    shown = listing.page(found, cursor, order=order, rows=size, walked=walked)
+    rows = _rows(request, tab, shown.rows, numbered=cursor is None and not asked.filters)
+    alone = cursor is None and shown.older is None
+    return {
+        "rows": rows,
+        "older": shown.older,
+        "newer": shown.newer,
+        "reached": shown.reached,
+        "count": Panel(len(rows)) if alone else _count(found, tab, asked, counts),
+        "sizes": [Link(str(n), searching.without(request, limit=str(n)), n == size) for n in SIZES],
+        "outside": None if rows or unindexed or not asked.filters else _outside(every, tab, counts),
+        "causes": causes.of(request, tab, asked) if cursor is None else None,
+        "everything": searching.without(request, "limit"),
+        "size": size,
+    }
+
+
+def _size(request: Page) -> int:
+    given = request.GET.get("limit", str(listing.PAGE_ROWS))
+    if given not in map(str, (*SIZES, listing.PAGE_ROWS)):
+        raise invalid("limit", f"is one of {', '.join(map(str, SIZES))}.")
+    return int(given)
+
+
+def _rows(request: Page, tab: Tab, found: list[RunnerSession], *, numbered: bool) -> list[Row]:
+    grants = _grants(found) if "grants" in tab.columns else {}
+    why = frame.reasons(found, request) if "why" in tab.columns else {}
+    return [
         Row(
             session,
             diagnosis.health(session, request.now),
             why.get(session.id),
             grants.get(session.id, 0),
-            place if whole_queue else None,
+            place if numbered and tab.view == View.QUEUE else None,
         )
-        for place, session in enumerate(shown.rows, start=1)
+        for place, session in enumerate(found, start=1)
     ]
-    return {"rows": rows, "older": shown.older, "newer": shown.newer}
 
 
 def _grants(rows: list[RunnerSession]) -> Mapping[UUID, int]:
     """How many each of those that run has; the others can have none."""
     running = [row.id for row in rows if row.state in states.EXECUTING]
     return grant_queries.active_grants(running) if running else {}
+
+
+def _count(
+    found: QuerySet[RunnerSession], tab: Tab, asked: Asked, counts: OpenCounts
+) -> Panel[int] | None:
+    """Up to COUNT_CAP; None where counting would cost more than the list."""
+    if UNINDEXED & asked.parameters.keys():
+        return None
+    if not asked.filters and (exact := _open(tab, counts)) is not None:
+        return Panel(exact)
+    return panels.load(lambda: queries.counted(found))
+
+
+def _open(tab: Tab, counts: OpenCounts) -> int | None:
+    if tab.view == View.QUEUE:
+        return counts.of(State.PENDING)
+    if tab.view == View.ACTIVE:
+        return counts.of(*states.LEASED, State.PAUSED)
+    return None
+
+
+def _outside(every: QuerySet[RunnerSession], tab: Tab, counts: OpenCounts) -> Panel[int]:
+    """How many the tab holds without the filter."""
+    if (exact := _open(tab, counts)) is not None:
+        return Panel(exact)
+    within = every if tab.view == ALL else SessionFilters({"view": tab.view}, every).qs
+    return panels.load(lambda: queries.counted(within))

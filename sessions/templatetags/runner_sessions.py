@@ -1,4 +1,4 @@
-"""`{% load runner_sessions %}`: what the frame of a session's page needs to know.
+"""`{% load runner_sessions %}`: what the pages of sessions need beside the console's own tags.
 
 {% session_head as head %}    `tabs`, `health`, `offer` and `refresh` of the context's session
 """
@@ -11,6 +11,7 @@ from django import template
 from django.template import Context
 
 from sessions.pages import frame
+from sessions.queries import COUNT_CAP
 
 register = template.Library()
 
@@ -19,3 +20,10 @@ register = template.Library()
 def session_head(context: Context) -> dict[str, Any]:
     of = (context[name] for name in ("request", "session", "current_tab", "counts"))
     return frame.head(*of)
+
+
+@register.filter
+def capped(count: int, noun: str = "session") -> str:
+    """A count that goes no further than COUNT_CAP, of sessions or, with "", of what follows."""
+    number = f"{COUNT_CAP:,}+" if count > COUNT_CAP else f"{count:,}"
+    return f"{number} {noun}{'' if count == 1 else 's'}" if noun else number

@@ -88,7 +88,7 @@ def test_nothing_yet_and_nothing_that_matches_are_told_apart(org: Org) -> None:
     assert "No sessions yet." in text_of(client.get("/runners/sessions"))
     assert "Nothing is waiting." in text_of(client.get("/runners/sessions?view=queue"))
     nothing = text_of(client.get("/runners/sessions?task_id=none"))
-    assert "No session matches these filters." in nothing
+    assert "No session matches these filters in All." in nothing
 
 
 @pytest.mark.parametrize("view", ["", "view=queue"])
