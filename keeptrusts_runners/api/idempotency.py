@@ -57,11 +57,13 @@ class Attempt:
     route: str
     key: str
 
-    def begin(self) -> None:
-        """Hold the key until the transaction ends. Raises RequestInFlight if another does."""
+    def begin(self, *, wait: bool = False) -> None:
+        """Hold the key until the transaction ends. If another request does, raises RequestInFlight,
+        or with `wait` comes after it: a browser shows only the answer to its last click."""
+        function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [self._lock_number()])
-            (held,) = cursor.fetchone()
+            cursor.execute(f"SELECT {function}(%s)::text", [self._lock_number()])
+            held = cursor.fetchone()[0] != "false"
         if not held:
             raise RequestInFlight(retry_after=1)
 

@@ -30,12 +30,12 @@ OVERDUE = Look("mark", "expired")
 _WORDS: dict[Look, str] = {
     PENDING: "pending requested not_checked",
     HANDED_OVER: "dispatched approved uploading",
-    UNDER_WAY: "running active checking verifying",
+    UNDER_WAY: "running active busy checking verifying",
     WAITING: "paused waiting draining",
-    GOOD: "completed verified stored healthy consumed accepted",
+    GOOD: "completed verified stored healthy available consumed accepted",
     BAD: "failed denied broken recalled missing quarantined silent evicted",
     STOPPING: "cancelling",
-    STOPPED: "cancelled ended revoked archived removed inactive unknown",
+    STOPPED: "cancelled ended revoked archived removed inactive offline unknown",
     OVERDUE: "timed_out expired lost lapsed late deprecated cannot_check overdue",
 }
 LOOKS: dict[str, Look] = {word: look for look, words in _WORDS.items() for word in words.split()}

@@ -56,6 +56,15 @@ def to_sign_in(request: HttpRequest, then: str | None) -> HttpResponse:
     return SeeOther(to) if request.method == "POST" else HttpResponseRedirect(to)
 
 
+def without_empty(request: HttpRequest) -> HttpResponse | None:
+    """Where to go instead of `?state=&task_id=`, which is what a form with empty fields sends."""
+    pairs = [(name, value) for name, values in request.GET.lists() for value in values]
+    kept = [(name, value) for name, value in pairs if value]
+    if kept == pairs:
+        return None
+    return SeeOther(f"{request.path}?{urlencode(kept)}" if kept else request.path)
+
+
 def is_fragment(request: HttpRequest) -> bool:
     """A page's own script asks, for a part of it or for its stream: changes how much is answered,
     never what may be done."""
