@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from grants import urls as grants
 from keeptrusts_runners.evidence import urls as evidence
+from keeptrusts_runners.identity import urls as identity
 from profiles import urls as profiles
 from sessions import urls as sessions
 
@@ -15,7 +16,13 @@ runners = [
     *grants.api_urlpatterns,
     *evidence.api_urlpatterns,
 ]
-pages = [*profiles.page_urlpatterns, *sessions.page_urlpatterns, *grants.page_urlpatterns]
+pages = [
+    *profiles.page_urlpatterns,
+    *sessions.page_urlpatterns,
+    *grants.page_urlpatterns,
+    *evidence.page_urlpatterns,
+    *identity.page_urlpatterns,
+]
 
 urlpatterns = [
     path("v1/runners/", include(runners)),

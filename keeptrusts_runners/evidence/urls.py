@@ -1,9 +1,11 @@
-"""Routes of the audit log and of the organization's log, below /v1/runners/."""
+"""Routes of the audit log and of the organization's log: of the API below /v1/runners/, and of
+pages."""
 
 from django.urls import path
 
 from keeptrusts_runners.evidence.api import AuditViewSet
 from keeptrusts_runners.evidence.api_log import LogViewSet
+from keeptrusts_runners.evidence.pages import audit
 
 api_urlpatterns = [
     path("audit", AuditViewSet.as_view({"get": "list"})),
@@ -12,4 +14,9 @@ api_urlpatterns = [
     path("evidence/checkpoints/<int:size>", LogViewSet.as_view({"get": "retrieve"})),
     path("evidence/consistency", LogViewSet.as_view({"get": "consistency"})),
     path("evidence/leaves", LogViewSet.as_view({"get": "leaves"})),
+]
+
+page_urlpatterns = [
+    path("runners/audit", audit.index, name="audit"),
+    path("runners/audit/<aud:audit_id>", audit.detail, name="audit_record"),
 ]

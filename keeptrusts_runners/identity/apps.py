@@ -6,3 +6,11 @@ from django.apps import AppConfig
 class IdentityConfig(AppConfig):
     name = "keeptrusts_runners.identity"
     label = "identity"
+
+    def ready(self) -> None:
+        from keeptrusts_runners.console.navigation import Item, register
+        from keeptrusts_runners.identity.scopes import Scope
+
+        register(Item("Members", "/runners/members", order=60, scope=Scope.MEMBERS))
+        accounts = Item("Service accounts", "/runners/service-accounts", 61, Scope.MEMBERS)
+        register(accounts)

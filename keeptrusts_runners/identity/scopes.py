@@ -51,6 +51,17 @@ ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.ADMIN: frozenset(Scope),
 }
 
+# What people are told that a role is for.
+ROLE_MEANINGS: dict[Role, str] = {
+    Role.VIEWER: "sees everything, changes nothing.",
+    Role.OPERATOR: "dispatches, and drives profiles, sessions and executors.",
+    Role.APPROVER: "decides about permission grants.",
+    Role.AUDITOR: "reads the audit log and exports evidence.",
+    Role.RUNNER: "claims sessions, and writes to those that it holds.",
+    Role.ENFORCER: "asks whether a grant is active, and nothing else.",
+    Role.ADMIN: "everything, members and service accounts included.",
+}
+
 # People never hold the machines' roles: a runner's write access is bound to its leases.
 USER_ROLES = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.AUDITOR, Role.ADMIN})
 SERVICE_ACCOUNT_ROLES = frozenset(Role)

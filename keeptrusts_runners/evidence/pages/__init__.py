@@ -1,0 +1,1 @@
+"""/runners/audit: what was done and what was denied."""

@@ -1,0 +1,1 @@
+"""/runners/members and /runners/service-accounts: who may do what, for admins."""
