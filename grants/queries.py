@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, QuerySet
 
 from grants import reading
 from grants.completeness import completeness as completeness
@@ -74,11 +74,6 @@ def damaged(*, by: Principal) -> list[Artifact]:
     return list(found.only(*columns)[:MOST_DAMAGED])
 
 
-def damaged_count(*, by: Principal) -> int:
-    """How many they are, up to MOST_DAMAGED. Served by runner_artifact_damaged."""
-    return _damaged(by)[:MOST_DAMAGED].count()
-
-
 def _damaged(by: Principal) -> QuerySet[Artifact]:
     statuses = (ArtifactStatus.BROKEN, ArtifactStatus.MISSING)
     return Artifact.objects.filter(organization_id=by.organization_id, status__in=statuses)
@@ -98,18 +93,41 @@ def grants_of_organization(organization_id: UUID) -> QuerySet[PermissionGrant]:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The approvals that an organization is waiting for."""
+class Attention:
+    """What asks for a person: approvals that wait, sessions whose evidence was found broken, at most
+    BROKEN_NAMED of them named, the last found first, and damaged artifacts, counted up to a cap."""
 
-    count: int
+    waiting: int
     oldest_at: datetime | None
+    broken: list[UUID]
+    broken_count: int
+    damaged: int
 
 
-def waiting(*, by: Principal) -> Waiting:
-    """Served by runner_grant_waiting."""
-    open_requests = PermissionGrant.objects.waiting().filter(organization_id=by.organization_id)
-    found = open_requests.aggregate(count=Count("*"), oldest=Min("requested_at"))
-    return Waiting(found["count"], found["oldest"])
+BROKEN_NAMED, ATTENTION_CAP = 3, 1000
+
+# runner_grant_waiting, runner_verification_broken and runner_artifact_damaged: as small as what
+# they tell of.
+_ATTENTION = """
+SELECT w.count, w.oldest, coalesce(b.sessions, '{}'), b.count, d.count
+  FROM (SELECT count(*), min(requested_at) AS oldest FROM runner_grant
+         WHERE organization_id = %(organization)s AND state = 'requested'
+           AND request_lapses_at > clock_timestamp()) w,
+       (SELECT array_agg(session_id ORDER BY checked_at DESC) AS sessions, count(*) FROM (
+               SELECT session_id, checked_at FROM runner_verification
+                WHERE organization_id = %(organization)s AND verdict = 'broken'
+                ORDER BY checked_at DESC LIMIT %(cap)s) newest) b,
+       (SELECT count(*) FROM (
+               SELECT 1 FROM runner_artifact WHERE organization_id = %(organization)s
+                  AND status IN ('broken', 'missing') LIMIT %(cap)s) found) d
+"""
+
+
+def attention(*, by: Principal) -> Attention:
+    with connection.cursor() as cursor:
+        cursor.execute(_ATTENTION, {"organization": by.organization_id, "cap": ATTENTION_CAP})
+        waiting, oldest, broken, count, damaged = cursor.fetchone()
+    return Attention(waiting, oldest, broken[:BROKEN_NAMED], count, damaged)
 
 
 def requests(*, by: Principal) -> QuerySet[PermissionGrant]:

@@ -148,3 +148,8 @@ class HarnessRevision(models.Model):
 
     def __str__(self) -> str:
         return self.version
+
+    @property
+    def image_name(self) -> str:
+        """The reference without its digest, which is shown beside it."""
+        return self.image_ref.partition("@")[0]

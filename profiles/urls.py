@@ -3,7 +3,7 @@
 from django.urls import path
 
 from profiles.api import HarnessViewSet, ProfileViewSet
-from profiles.pages import fleet, profile
+from profiles.pages import editing, fleet, profile, revisions
 
 api_urlpatterns = [
     path("profiles", ProfileViewSet.as_view({"get": "list", "post": "create"})),
@@ -27,8 +27,21 @@ api_urlpatterns = [
     ),
 ]
 
+_ONE = "runners/profiles/<prof:profile_id>"
+
 page_urlpatterns = [
     path("runners", fleet.fleet, name="fleet"),
-    path("runners/profiles/<prof:profile_id>", profile.profile, name="profile"),
-    path("runners/profiles/<prof:profile_id>/archive", profile.archive, name="profile_archive"),
+    path("runners/profiles/new", editing.new, name="profile_new"),
+    path(_ONE, profile.profile, name="profile"),
+    path(f"{_ONE}/edit", editing.edit, name="profile_edit"),
+    path(f"{_ONE}/pause", profile.pause, name="profile_pause"),
+    path(f"{_ONE}/unpause", profile.unpause, name="profile_unpause"),
+    path(f"{_ONE}/archive", profile.archive, name="profile_archive"),
+    path(f"{_ONE}/revisions", revisions.index, name="revisions"),
+    path(f"{_ONE}/revisions/new", revisions.publish, name="revision_new"),
+    path(
+        f"{_ONE}/harnesses/<harn:harness_id>/deprecate",
+        revisions.deprecate,
+        name="harness_deprecate",
+    ),
 ]

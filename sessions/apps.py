@@ -16,3 +16,4 @@ class SessionsConfig(AppConfig):
         health.register("maintenance", liveness.loop_is_away)
         metrics.register(liveness.metrics)
         navigation.register(navigation.Item("Sessions", "/runners/sessions", order=20))
+        navigation.register(navigation.Item("Executors", "/runners/executors", order=25))

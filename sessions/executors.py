@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.clock import DatabaseNow
@@ -134,6 +134,29 @@ def listed(*, by: Principal) -> QuerySet[RunnerExecutor]:
     return RunnerExecutor.objects.filter(organization_id=by.organization_id)
 
 
+AVAILABLE, BUSY, OFFLINE = STATUSES = ("available", "busy", "offline")
+
+
+def that_take(found: QuerySet[RunnerExecutor], profile_id: UUID) -> QuerySet[RunnerExecutor]:
+    """Those that ask for work of this profile, or hold some."""
+    held = RunnerSession.objects.leased().filter(executor_id=OuterRef("id"), profile_id=profile_id)
+    return found.filter(
+        Q(profile_ids__isnull=True, polled_at__isnull=False)
+        | Q(profile_ids__contains=[profile_id])
+        | Exists(held)
+    )
+
+
+def with_status(found: QuerySet[RunnerExecutor], status: str) -> QuerySet[RunnerExecutor]:
+    """What `standings` would call so; leases are found by runner_session_held."""
+    asking = Q(polled_at__gt=DatabaseNow() - POLLING_WITHIN)
+    if status == AVAILABLE:
+        return found.filter(asking)
+    holds = Exists(RunnerSession.objects.leased().filter(executor_id=OuterRef("id")))
+    silent = found.filter(Q(polled_at__isnull=True) | ~asking)
+    return silent.filter(holds if status == BUSY else ~holds)
+
+
 def one(executor_id: UUID, *, by: Principal) -> RunnerExecutor:
     """Raises NotFound."""
     found = listed(by=by).filter(id=executor_id).first()
@@ -152,8 +175,9 @@ class Standing:
     status: str
 
 
-def standings(found: Iterable[RunnerExecutor]) -> list[Standing]:
-    """In the given order. One query for all of them, served by runner_session_held."""
+def standings(found: Iterable[RunnerExecutor], now: datetime | None = None) -> list[Standing]:
+    """In the given order. One query for all of them, served by runner_session_held; `now`, where
+    it has been read already, spares another."""
     found = list(found)
     leased = RunnerSession.objects.leased().filter(executor_id__in=[each.id for each in found])
     counted = (
@@ -162,18 +186,18 @@ def standings(found: Iterable[RunnerExecutor]) -> list[Standing]:
         .annotate(count=Count("*"), beat=Max("heartbeat_at"))
     )
     held = {executor_id: (count, beat) for executor_id, count, beat in counted}
-    now = clock.now()
+    now = now or clock.now()
     return [_standing(each, *held.get(each.id, (0, None)), now) for each in found]
 
 
 def _standing(
     executor: RunnerExecutor, held: int, beat: datetime | None, now: datetime
 ) -> Standing:
-    status = "offline"
+    status = OFFLINE
     if executor.polled_at is not None and executor.polled_at > now - POLLING_WITHIN:
-        status = "available"
+        status = AVAILABLE
     elif held:
-        status = "busy"
+        status = BUSY
     return Standing(
         executor, held, max(executor.last_seen_at, beat or executor.last_seen_at), status
     )

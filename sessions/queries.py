@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
-from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.identity.principal import Principal
-from profiles.models import RunnerProfile
+from profiles.models import HarnessRevision, RunnerProfile
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.states import LEASED, OPEN, State, Verb
 
@@ -43,6 +41,15 @@ def of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
     """Every session that is pinned to this revision, newest first. Served by
     runner_session_of_harness."""
     return sessions(by=by).filter(harness_id=harness_id).order_by("-id")
+
+
+def open_of_harness(revision: HarnessRevision, *, by: Principal) -> Mapping[str, int]:
+    """How many are open of those pinned to this revision, by state; of at most COUNT_CAP. Served
+    by runner_session_open."""
+    opened = RunnerSession.objects.in_organization(by.organization_id).filter(
+        profile_id=revision.profile_id, harness_id=revision.id, state__in=sorted(OPEN)
+    )
+    return dict(Counter(opened.order_by().values_list("state", flat=True)[:COUNT_CAP]))
 
 
 def newest_retry(session_id: UUID, *, by: Principal) -> UUID | None:
@@ -139,6 +146,11 @@ def counted(found: QuerySet[RunnerSession]) -> int:
     return found.order_by()[: COUNT_CAP + 1].count()
 
 
+def held_by(executor_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
+    """What this executor holds now, newest first. Served by runner_session_held."""
+    return rows(by=by).filter(executor_id=executor_id, state__in=sorted(LEASED)).order_by("-id")
+
+
 @dataclass(frozen=True, slots=True)
 class OpenCounts:
     """How many sessions are open, by profile and state. Exact: served by runner_session_open."""
@@ -190,74 +202,3 @@ def ahead_of(session: RunnerSession) -> int:
 def slot_holders(**of: Any) -> QuerySet[RunnerSession, UUID]:
     """The sessions of this profile, or of this key, that hold a lease now, newest first."""
     return RunnerSession.objects.leased().filter(**of).order_by("-id").values_list("id", flat=True)
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileFigures:
-    """How one profile fares. `failed` and `last_claim` are of what was dispatched in the last
-    24 hours; with `capped` there was more than is counted."""
-
-    id: UUID
-    name: str
-    execution_target: str
-    status: str
-    harness_version: str | None
-    harness_digest: str | None
-    queued: int
-    active: int
-    oldest_queued_at: datetime | None
-    unconfirmed: int
-    failed: int
-    lost: int
-    last_claim_at: datetime | None
-    capped: bool
-
-
-# Three short walks for each profile: runner_session_open for what is open,
-# runner_session_of_profile for at most a cap's worth of the newest, and the newest harness.
-_FIGURES = """
-SELECT p.id, p.name, p.execution_target, p.status, h.version, h.image_digest,
-       o.queued, o.active, o.oldest, o.unconfirmed, r.failed, r.lost,
-       greatest(o.last_claim, r.last_claim), r.capped
-  FROM runner_profile p
-  LEFT JOIN LATERAL (
-       SELECT version, image_digest FROM runner_harness
-        WHERE profile_id = p.id AND status = 'active' ORDER BY id DESC LIMIT 1) h ON true
- CROSS JOIN LATERAL (
-       SELECT count(*) FILTER (WHERE state = 'pending') AS queued,
-              count(*) FILTER (WHERE state <> 'pending') AS active,
-              min(created_at) FILTER (WHERE state = 'pending') AS oldest,
-              count(*) FILTER (WHERE state = 'cancelling' AND deadline_at <= %(now)s)
-                AS unconfirmed,
-              max(dispatched_at) AS last_claim
-         FROM runner_session
-        WHERE profile_id = p.id
-          AND state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')) o
- CROSS JOIN LATERAL (
-       SELECT count(*) FILTER (WHERE state IN ('failed', 'lost', 'timed_out', 'expired'))
-                AS failed,
-              count(*) FILTER (WHERE state = 'lost') AS lost,
-              max(dispatched_at) AS last_claim,
-              count(*) > %(cap)s AS capped
-         FROM (SELECT state, dispatched_at FROM runner_session
-                WHERE profile_id = p.id AND id >= %(since)s ORDER BY id DESC
-                LIMIT %(cap)s + 1) newest) r
- WHERE p.organization_id = %(organization)s
-   AND (p.status <> 'archived' OR o.queued + o.active > 0)
- ORDER BY p.name, p.id
-"""
-
-
-def figures(*, by: Principal, now: datetime) -> list[ProfileFigures]:
-    """Every profile that is in use, by name."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _FIGURES,
-            {
-                "organization": by.organization_id,
-                "now": now,
-                "since": ids.floor(now - timedelta(hours=24)),
-                "cap": COUNT_CAP,
-            },
-        )
-        return [ProfileFigures(*row) for row in cursor.fetchall()]

@@ -9,9 +9,21 @@ from sessions.api_harnesses import HarnessRecallViewSet
 from sessions.api_insight import InsightViewSet
 from sessions.api_retries import RetryViewSet
 from sessions.api_summary import SummaryViewSet
-from sessions.pages import actions, batches, bulk, detail, frame, lists
+from sessions.pages import (
+    actions,
+    batches,
+    bulk,
+    detail,
+    dispatch,
+    executors,
+    frame,
+    harnesses,
+    lists,
+)
 
 _ONE = "sessions/<sess:session_id>"
+_EXECUTOR = "runners/executors/<exec:executor_id>"
+_HARNESS = "runners/profiles/<prof:profile_id>/harnesses/<harn:harness_id>"
 
 api_urlpatterns = [
     path("sessions", SessionViewSet.as_view({"get": "list", "post": "create"})),
@@ -56,6 +68,7 @@ page_urlpatterns = [
     path("runners/batches", batches.index, name="batches"),
     path("runners/batches/<batch:batch_id>", batches.batch, name="batch"),
     path("runners/batches/<batch:batch_id>/stop", batches.stop, name="batch_stop"),
+    path("runners/sessions/new", dispatch.new, name="dispatch"),
     path(f"runners/{_ONE}", detail.detail, name="session"),
     path(f"runners/{_ONE}/head", frame.fragment, name="session_head"),
     path(f"runners/{_ONE}/cancel", actions.cancel, name="session_cancel"),
@@ -64,4 +77,11 @@ page_urlpatterns = [
     path(f"runners/{_ONE}/disposition", actions.disposition, name="session_disposition"),
     path(f"runners/{_ONE}/pause", actions.pause, name="session_pause"),
     path(f"runners/{_ONE}/resume", actions.resume, name="session_resume"),
+    path("runners/executors", executors.index, name="executors"),
+    path(_EXECUTOR, executors.detail, name="executor"),
+    path(f"{_EXECUTOR}/drain", executors.drain, name="executor_drain"),
+    path(f"{_EXECUTOR}/undrain", executors.undrain, name="executor_undrain"),
+    path(f"{_EXECUTOR}/evict", executors.evict, name="executor_evict"),
+    path(_HARNESS, harnesses.detail, name="harness"),
+    path(f"{_HARNESS}/recall", harnesses.recall, name="harness_recall"),
 ]

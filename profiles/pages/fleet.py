@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,21 +12,22 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from grants import queries as grant_queries
-from grants.queries import Waiting
+from grants.queries import Attention
 from keeptrusts_runners import clock, ids
+from keeptrusts_runners.api.filters import check_parameters
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.formats import duration
-from keeptrusts_runners.console.responses import is_fragment
+from keeptrusts_runners.console.responses import is_fragment, without_empty
+from keeptrusts_runners.errors import Malformed
+from keeptrusts_runners.identity.scopes import Scope
 from profiles import queries
 from profiles.models import ProfileStatus
-from sessions import queries as session_queries
-from sessions.queries import ProfileFigures
+from sessions import fleet as reads
+from sessions.fleet import LONG_WAIT, PINNED_CAP, SAMPLE, WINDOW, ProfileFigures
 
-PROFILES_SHOWN, REVISIONS_SHOWN = 200, 10
-
-# Work that nobody has claimed for this long, on a profile where nothing is active.
-NOBODY_CLAIMS_AFTER = timedelta(minutes=10)
+PROFILES_SHOWN, REVISIONS_SHOWN, NAMED = 200, 10, 3
 BAD_ENDS = "failed,timed_out,expired,lost"
+FILTERS = frozenset({"status", "target", "q"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +39,147 @@ class Concern:
     tone: str = "expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One hour of the sparkline, in the units of its drawing, from above."""
+
+    x: int
+    y: int
+    height: int
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A profile with what its row says beside its figures."""
+
+    figures: ProfileFigures
+
+    @property
+    def median_wait(self) -> float | None:
+        return self.figures.waits[0] if self.figures.waits else None
+
+    @property
+    def long_wait(self) -> float | None:
+        return self.figures.waits[1] if self.figures.waits else None
+
+    @property
+    def bars(self) -> list[Bar]:
+        return bars(self.figures.hours)
+
+    @property
+    def outcomes(self) -> str:
+        """The sparkline in words."""
+        good, bad = (sum(pair[which] for pair in self.figures.hours) for which in (0, 1))
+        newest = f" among the newest {SAMPLE:,}" if self.figures.capped else ""
+        return f"{good:,} ok, {bad:,} failed{newest}" if good or bad else "none ended"
+
+
+BAR_WIDTH, BAR_GAP, BARS_HEIGHT = 3, 1, 20
+
+
+def bars(hours: Sequence[Sequence[int]]) -> list[Bar]:
+    """Good ends at the bottom, bad ones on top of them; what there is at all can be seen."""
+    most = max((sum(pair) for pair in hours), default=0)
+    drawn = []
+    for number, pair in enumerate(hours):
+        below = 0
+        for ends, tone in zip(pair, ("completed", "failed"), strict=True):
+            if ends:
+                height = max(2, round(ends * BARS_HEIGHT / most))
+                top = max(0, BARS_HEIGHT - below - height)
+                drawn.append(Bar(number * (BAR_WIDTH + BAR_GAP), top, height, tone))
+                below += height
+    return drawn
+
+
 @page()
 def fleet(request: Page) -> HttpResponse:
-    """`GET /runners`: is the fleet well, and if not, where?"""
-    figures = session_queries.figures(by=request.principal, now=request.now)
-    waiting = grant_queries.waiting(by=request.principal)
-    revisions = list(queries.recent_revisions(by=request.principal)[:REVISIONS_SHOWN])
+    """`GET /runners?status=&target=&q=`: is the fleet well, and if not, where?"""
+    if cleaned := without_empty(request):
+        return cleaned
+    figures = reads.figures(by=request.principal, now=request.now)
+    attention = grant_queries.attention(by=request.principal)
     context = {
-        "concerns": _concerns(request, figures, waiting),
+        "concerns": _concerns(request, figures, attention),
         "totals": _totals(request, figures),
-        "profiles": sorted(figures, key=_trouble)[:PROFILES_SHOWN],
-        "left_out": max(0, len(figures) - PROFILES_SHOWN),
-        "revisions": revisions,
-        "since": _since(request),
+        "targets": sorted({each.execution_target for each in figures}, key=str.casefold),
+        "statuses": [status.value for status in ProfileStatus],
+        "chips": _chips(request),
+        "long_wait": LONG_WAIT,
+        "may_write": request.principal.has(Scope.WRITE),
+        **_profiles(request, figures),
     }
+    revisions = reads.with_pinned(queries.recent_revisions(by=request.principal))
+    context["revisions"] = list(revisions[:REVISIONS_SHOWN])
+    context["pinned_cap"] = PINNED_CAP
     name = "_fleet" if is_fragment(request) else "fleet"
-    return render(request, f"runners/fleet/{name}.html", context)
+    status = 400 if "error" in context else 200
+    return render(request, f"runners/fleet/{name}.html", context, status=status)
+
+
+def _profiles(request: Page, figures: list[ProfileFigures]) -> dict[str, Any]:
+    try:
+        check_parameters(request, FILTERS)
+    except Malformed as error:
+        return {"error": error}
+    found = sorted(_matching(request, figures), key=_trouble)
+    return {
+        "profiles": [Row(each) for each in found[:PROFILES_SHOWN]],
+        "left_out": max(0, len(found) - PROFILES_SHOWN),
+        "any": bool(figures),
+    }
+
+
+def _matching(request: Page, figures: Iterable[ProfileFigures]) -> list[ProfileFigures]:
+    status, target = request.GET.get("status"), request.GET.get("target")
+    text = request.GET.get("q", "").strip().casefold()
+    return [
+        each
+        for each in figures
+        if status in (None, each.status)
+        and target in (None, each.execution_target)
+        and (text in each.name.casefold() or text == ids.encode("prof", each.id))
+    ]
+
+
+_CHIPS = {"status": "Status", "target": "Target", "q": "Name"}
+
+
+def _chips(request: Page) -> list[tuple[str, str, str]]:
+    """Label, value and parameter of each filter that is set."""
+    given = request.GET
+    return [(label, given[name], name) for name, label in _CHIPS.items() if name in given]
 
 
 def _trouble(profile: ProfileFigures) -> tuple[Any, ...]:
     """What is worst comes first, then what is busiest, then by name."""
-    bad = profile.lost + profile.unconfirmed
-    return (-bad, -profile.failed, -profile.queued, -profile.active, profile.name.casefold())
+    bad = profile.lost + profile.silent + profile.unconfirmed
+    return (
+        -bad,
+        not profile.unattended,
+        -profile.late,
+        -profile.failed,
+        -profile.queued,
+        -profile.active,
+        profile.name.casefold(),
+    )
 
 
 def _since(request: Page) -> str:
     """24 hours ago as the list's filter takes it; to the minute, so that links stay the same."""
     minute = request.now.replace(second=0, microsecond=0)
-    return clock.rfc3339(minute - timedelta(hours=24)) or ""
+    return clock.rfc3339(minute - WINDOW) or ""
 
 
 def _totals(request: Page, figures: list[ProfileFigures]) -> dict[str, Any]:
     oldest = min((p.oldest_queued_at for p in figures if p.oldest_queued_at), default=None)
     failed, capped = sum(p.failed for p in figures), any(p.capped for p in figures)
-    bad = {"state": BAD_ENDS, "created_after": _since(request)}
     return {
         "queued": sum(p.queued for p in figures),
         "active": sum(p.active for p in figures),
         "failed": f"{failed:,}+" if capped else f"{failed:,}",
-        "failed_url": sessions_address(**bad),
+        "failed_url": sessions_address(state=BAD_ENDS, ended_after=_since(request)),
         "oldest": oldest,
     }
 
@@ -85,46 +188,95 @@ def sessions_address(**query: str) -> str:
     return f"{reverse('sessions')}?{urlencode(query)}"
 
 
-def _concerns(request: Page, figures: list[ProfileFigures], waiting: Waiting) -> list[Concern]:
-    found = []
-    if lost := sum(p.lost for p in figures):
-        url = sessions_address(state="lost", created_after=_since(request))
-        found.append(Concern(f"{_count(lost, 'session')} lost in the last 24 h", url, "failed"))
-    if waiting.count and waiting.oldest_at:
-        age = duration(request.now - waiting.oldest_at)
-        text = f"{_count(waiting.count, 'approval')} waiting, the oldest for {age}"
-        found.append(Concern(text, reverse("approvals")))
-    if unconfirmed := sum(p.unconfirmed for p in figures):
-        text = f"{_count(unconfirmed, 'cancellation')} not confirmed in time"
-        found.append(Concern(text, sessions_address(view="attention", state="cancelling")))
-    if damaged := grant_queries.damaged_count(by=request.principal):
-        text = f"{_count(damaged, 'artifact')} damaged"
-        found.append(Concern(text, reverse("damaged_artifacts"), "failed"))
-    found += _unclaimed(request, figures)
+# --- what needs attention --------------------------------------------------------------------
+
+
+def _concerns(request: Page, figures: list[ProfileFigures], attention: Attention) -> list[Concern]:
+    return [
+        *_broken(attention),
+        *_damaged(attention),
+        *_silent(request, figures),
+        *_unattended(figures),
+        *_waiting_long(figures),
+        *_approvals(request, attention),
+        *_unconfirmed(figures),
+    ]
+
+
+def _broken(attention: Attention) -> list[Concern]:
+    found = [
+        Concern(
+            f"Evidence of {ids.encode('sess', each)} is broken",
+            reverse("session", args=[each]),
+            "failed",
+        )
+        for each in attention.broken
+    ]
+    if more := attention.broken_count - len(attention.broken):
+        text = f"Evidence of {_count(more, 'more session')} is broken"
+        found.append(Concern(text, sessions_address(view="completed"), "failed"))
     return found
 
 
-def _unclaimed(request: Page, figures: list[ProfileFigures]) -> list[Concern]:
-    """Profiles with work that no executor comes for."""
-    before = request.now - NOBODY_CLAIMS_AFTER
-    idle = [
-        p
-        for p in figures
-        if p.queued
-        and not p.active
-        and p.oldest_queued_at
-        and p.oldest_queued_at < before
-        and (p.last_claim_at is None or p.last_claim_at < before)
-    ]
-    if len(idle) == 1:
-        (only,) = idle
-        url = sessions_address(view="queue", profile_id=ids.encode("prof", only.id))
-        why = "is paused" if only.status == ProfileStatus.PAUSED else "has no executor"
-        return [Concern(f"{only.name} {why}, with {_count(only.queued, 'session')} queued", url)]
-    if idle:
-        text = f"{_count(len(idle), 'profile')} with work queued and nobody claiming it"
-        return [Concern(text, sessions_address(view="queue"))]
-    return []
+def _damaged(attention: Attention) -> list[Concern]:
+    if not attention.damaged:
+        return []
+    text = f"{_count(attention.damaged, 'artifact')} damaged"
+    return [Concern(text, reverse("damaged_artifacts"), "failed")]
+
+
+def _silent(request: Page, figures: list[ProfileFigures]) -> list[Concern]:
+    found, active = [], sessions_address(view="active")
+    if silent := sum(p.silent for p in figures):
+        text = f"{_count(silent, 'session')} silent: the lease has run out"
+        found.append(Concern(text, active, "failed"))
+    if late := sum(p.late for p in figures):
+        found.append(Concern(f"{_count(late, 'heartbeat')} late", active))
+    if lost := sum(p.lost for p in figures):
+        url = sessions_address(state="lost", ended_after=_since(request))
+        found.append(Concern(f"{_count(lost, 'session')} lost in the last 24 h", url, "failed"))
+    return found
+
+
+def _unattended(figures: list[ProfileFigures]) -> list[Concern]:
+    """Profiles with work that nobody is there for, each by its name as far as there is room."""
+    empty = [each for each in figures if each.unattended and each.waiting_long]
+    found = []
+    for each in empty[:NAMED]:
+        url = sessions_address(view="queue", profile_id=ids.encode("prof", each.id))
+        paused = each.status == ProfileStatus.PAUSED
+        why = "is paused" if paused else "has no live executor"
+        queued = _count(each.queued, "session")
+        found.append(Concern(f"{each.name} {why}, with {queued} queued", url))
+    if (more := len(empty) - NAMED) > 0:
+        text = f"{_count(more, 'more profile')} with work queued and no live executor"
+        found.append(Concern(text, sessions_address(view="queue")))
+    return found
+
+
+def _waiting_long(figures: list[ProfileFigures]) -> list[Concern]:
+    waiting = [each for each in figures if each.waiting_long]
+    if not waiting:
+        return []
+    one = {"profile_id": ids.encode("prof", waiting[0].id)} if len(waiting) == 1 else {}
+    number = _count(sum(each.waiting_long for each in waiting), "session")
+    text = f"{number} queued for longer than {int(LONG_WAIT.total_seconds() // 60)} min"
+    return [Concern(text, sessions_address(view="queue", **one))]
+
+
+def _approvals(request: Page, attention: Attention) -> list[Concern]:
+    if not attention.oldest_at:
+        return []
+    age = duration(request.now - attention.oldest_at)
+    text = f"{_count(attention.waiting, 'approval')} waiting, the oldest for {age}"
+    return [Concern(text, reverse("approvals"))]
+
+
+def _unconfirmed(figures: list[ProfileFigures]) -> list[Concern]:
+    if not (unconfirmed := sum(p.unconfirmed for p in figures)):
+        return []
+    text = f"{_count(unconfirmed, 'cancellation')} not confirmed in time"
+    return [Concern(text, sessions_address(view="attention", state="cancelling"))]
 
 
 def _count(number: int, noun: str) -> str:

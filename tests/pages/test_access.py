@@ -11,6 +11,8 @@ import pytest
 from grants import access
 from grants.models import PermissionGrant
 from keeptrusts_runners import ids
+from profiles import catalog
+from profiles.models import HarnessRevision
 from sessions import lifecycle
 from sessions.models import RunnerSession
 from tests import factories
@@ -24,6 +26,7 @@ class World(NamedTuple):
     org: Org
     session: RunnerSession
     grant: PermissionGrant
+    harness: HarnessRevision
 
     @property
     def grant_page(self) -> str:
@@ -33,12 +36,26 @@ class World(NamedTuple):
     def profile_page(self) -> str:
         return f"/runners/profiles/{ids.encode('prof', self.session.profile_id)}"
 
+    @property
+    def harness_page(self) -> str:
+        return f"{self.profile_page}/harnesses/{ids.encode('harn', self.harness.id)}"
+
+    @property
+    def executor_page(self) -> str:
+        assert self.session.executor_id is not None
+        return f"/runners/executors/{ids.encode('exec', self.session.executor_id)}"
+
 
 @pytest.fixture
 def world() -> World:
     org = Org()
-    session = factories.running(org)
-    return World(org, session, requested(org, session))
+    on = factories.profile(org)
+    with org.scope():
+        harness = catalog.publish_harness(
+            on.id, {"version": "1", "image_ref": "registry/app:1"}, by=org.admin.principal
+        )
+    session = factories.running(org, factories.pending(org, on))
+    return World(org, session, requested(org, session), harness)
 
 
 def requested(org: Org, session: RunnerSession, **fields: Any) -> PermissionGrant:
@@ -59,6 +76,10 @@ def requested(org: Org, session: RunnerSession, **fields: Any) -> PermissionGran
 PAGES: dict[str, Callable[[World], str]] = {
     "fleet": lambda world: "/runners",
     "profile": lambda world: world.profile_page,
+    "revisions": lambda world: world.profile_page + "/revisions",
+    "harness": lambda world: world.harness_page,
+    "executors": lambda world: "/runners/executors",
+    "executor": lambda world: world.executor_page,
     "sessions": lambda world: "/runners/sessions",
     "queue": lambda world: "/runners/sessions?view=queue",
     "active": lambda world: "/runners/sessions?view=active",
@@ -70,11 +91,18 @@ PAGES: dict[str, Callable[[World], str]] = {
     "grant": lambda world: world.grant_page,
     "approvals": lambda world: "/runners/approvals",
 }
-OWNED = ("profile", "session", "events", "event", "grant")
+OWNED = ("profile", "revisions", "harness", "executor", "session", "events", "event", "grant")
 
 
 def digest(world: World) -> dict[str, str]:
     return {"operation_digest": world.grant.operation_digest, "ttl_seconds": "0"}
+
+
+def because(world: World) -> dict[str, str]:
+    return {"reason": "It is not to be trusted."}
+
+
+CONFIRMED = {"cancel", "archive", "pause profile", "deprecate", "recall", "drain", "evict"}
 
 
 class Form(NamedTuple):
@@ -90,6 +118,13 @@ FORMS = {
     "cancel": Form(lambda w: page_of(w.session, "cancel"), "operator", "approver"),
     "pause": Form(lambda w: page_of(w.session, "pause"), "operator", "viewer"),
     "archive": Form(lambda w: w.profile_page + "/archive", "operator", "viewer"),
+    "pause profile": Form(lambda w: w.profile_page + "/pause", "operator", "viewer"),
+    "unpause profile": Form(lambda w: w.profile_page + "/unpause", "operator", "viewer"),
+    "deprecate": Form(lambda w: w.harness_page + "/deprecate", "operator", "viewer"),
+    "recall": Form(lambda w: w.harness_page + "/recall", "operator", "viewer", because),
+    "drain": Form(lambda w: w.executor_page + "/drain", "operator", "approver"),
+    "undrain": Form(lambda w: w.executor_page + "/undrain", "operator", "approver"),
+    "evict": Form(lambda w: w.executor_page + "/evict", "operator", "approver", because),
     "approve": Form(lambda w: w.grant_page + "/approve", "approver", "operator", digest),
     "deny": Form(
         lambda w: w.grant_page + "/deny",
@@ -127,7 +162,9 @@ def test_not_yours_is_not_there(world: World, name: str) -> None:
     """Another organization's object and one that does not exist are the same page."""
     outsider = browser(Org().admin)
     address = PAGES[name](world)
-    unknown = re.sub(r"(sess|prof)_\w+", lambda found: ids.encode(found[1], ids.new()), address)
+    unknown = re.sub(
+        r"(sess|prof|harn|exec)_\w+", lambda found: ids.encode(found[1], ids.new()), address
+    )
     foreign, missing = (
         outsider.get(path, headers={"X-Request-Id": "same"}) for path in (address, unknown)
     )
@@ -180,7 +217,7 @@ def test_a_form_without_its_token_does_nothing(world: World, name: str) -> None:
 def test_nothing_is_done_by_get(world: World, name: str) -> None:
     form = FORMS[name]
     response = browser(getattr(world.org, form.may)).get(form.address(world))
-    assert response.status_code == (200 if name in ("cancel", "archive") else 405)
+    assert response.status_code == (200 if name in CONFIRMED else 405)
     with world.org.scope():
         world.session.refresh_from_db()
     assert world.session.state == "running"
@@ -213,7 +250,7 @@ def test_a_request_is_decided_once(world: World, verb: str) -> None:
 
 def test_fragments_hold_the_part_alone(world: World) -> None:
     client = browser(world.org.viewer)
-    for name in ("fleet", "sessions", "session", "events", "approvals"):
+    for name in ("fleet", "profile", "executors", "executor", "sessions", "events", "approvals"):
         response = client.get(PAGES[name](world), headers={"HX-Request": "true"})
         assert response.status_code == 200
         assert b"<html" not in response.content

@@ -28,7 +28,7 @@ def test_the_counters_are_exact() -> None:
     text = text_of(browser(org.viewer).get("/runners"))
     assert "Queued 3 " in text
     assert "Active 1 " in text
-    assert "Failed, of the last 24 h 1 " in text
+    assert "Failed, last 24 h 1 " in text
 
 
 def test_another_organizations_fleet_is_not_counted() -> None:
