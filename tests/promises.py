@@ -88,6 +88,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "access.table": "Every route is open to exactly those whom the table names.",
         "access.bad-tokens": "No forged, expired, foreign or revoked token opens anything.",
         "access.next-request": "Revoked access ends with the next request.",
+        "access.password-tries": "Whoever tries passwords too often waits, whatever is behind it.",
         "access.tenancy": "Row-level security shows no row of another organization.",
         "access.composite-keys": "No row can refer to another organization's.",
         "access.roles": "No role is a superuser or passes over row-level security.",

@@ -1,14 +1,15 @@
 """Signing in and out, and saying in which organization to act.
 
-One generic refusal whatever was wrong, so that nobody learns which addresses have an account; the
-session key is new after signing in (`login` rotates it) and worthless after signing out.
+One generic refusal whatever was wrong, and one wait for whoever tries too often, so that nobody
+learns which addresses have an account; the session key is new after signing in (`login` rotates
+it) and worthless after signing out.
 """
 
 from __future__ import annotations
 
 from django import forms
 from django.contrib import messages
-from django.contrib.auth import authenticate, get_user, login, logout
+from django.contrib.auth import get_user, login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -17,7 +18,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from keeptrusts_runners.console import navigation
 from keeptrusts_runners.console.refusals import answers_errors
 from keeptrusts_runners.console.responses import SIGN_IN, local_path, see_other
-from keeptrusts_runners.identity import browser
+from keeptrusts_runners.errors import TooManyRequests
+from keeptrusts_runners.identity import browser, passwords
 
 REFUSED = "This e-mail address and password do not fit together. Check both, then try again."
 
@@ -58,11 +60,13 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST)
     if not form.is_valid():
         return _form(request, form, status=422)
-    user = authenticate(
-        request,
-        username=form.cleaned_data["email"].strip(),
-        password=form.cleaned_data["password"],
-    )
+    try:
+        user = passwords.verify(**form.cleaned_data, request=request)
+    except TooManyRequests as error:
+        form.add_error(None, error.detail)
+        response = _form(request, form, status=error.status)
+        response["Retry-After"] = str(error.retry_after)
+        return response
     if user is None:
         form.add_error(None, REFUSED)
         return _form(request, form, status=422)

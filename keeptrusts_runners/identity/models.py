@@ -186,3 +186,19 @@ class RevokedToken(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class PasswordTries(models.Model):
+    """How often a password was tried of late for one account, or from one source address: `key`
+    is a keyed hash of either. The first `free` tries have no wait before them."""
+
+    key = models.CharField(primary_key=True, max_length=64)
+    free = models.PositiveIntegerField()
+    tries = models.PositiveIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "identity_password_tries"
+
+    def __str__(self) -> str:
+        return self.key

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.contrib.auth import authenticate
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework import serializers
@@ -25,8 +24,8 @@ from keeptrusts_runners.api.answers import json_answer
 from keeptrusts_runners.api.schema import Schema, ScopedSchema
 from keeptrusts_runners.api.shapes import OutputShape
 from keeptrusts_runners.api.views import PublicViewSet
-from keeptrusts_runners.errors import DomainError, InvalidToken
-from keeptrusts_runners.identity import accounts, browser, tokens
+from keeptrusts_runners.errors import DomainError, InvalidToken, TooManyRequests
+from keeptrusts_runners.identity import accounts, browser, passwords, tokens
 from keeptrusts_runners.identity.models import RefreshToken, RevokedToken, ServiceAccount, User
 from keeptrusts_runners.identity.principal import PrincipalKind
 from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role, Scope
@@ -37,17 +36,20 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 @dataclass
 class OAuthError(Exception):
-    """An error of RFC 6749 §5.2."""
+    """An error of RFC 6749 §5.2; `slow_down` is that of RFC 8628, with a time to wait."""
 
     error: str
     description: str
     status: int = 400
+    retry_after: int | None = None
 
     def response(self) -> HttpResponse:
         content = {"error": self.error, "error_description": self.description}
         response = json_answer(content, self.status, _NO_STORE)
         if self.status == 401:
             response["WWW-Authenticate"] = 'Basic realm="keeptrusts-runners"'
+        if self.retry_after:
+            response["Retry-After"] = str(self.retry_after)
         return response
 
 
@@ -101,7 +103,7 @@ class OAuthSchema(ScopedSchema):
                 "error_description": {"type": "string"},
             },
         }
-        for status in ("400", "401", "413"):
+        for status in ("400", "401", "413", "429"):
             text = "Refused, as RFC 6749 §5.2 has it."
             content = {"application/json": {"schema": refused}}
             usual[status] = {"description": text, "content": content}
@@ -123,12 +125,13 @@ class OAuthViewSet(PublicViewSet):
         """Exchange credentials for an access token of 15 minutes.
 
         A person signs in with `grant_type=password` and renews with `refresh_token`; a machine
-        uses `client_credentials`, in the form or as HTTP Basic.
+        uses `client_credentials`, in the form or as HTTP Basic. Passwords that are tried too
+        often are answered with 429 `slow_down` and the seconds to wait in `Retry-After`.
         """
         form = _form(request._request)
         match _field(form, "grant_type"):
             case "password":
-                return _by_password(form)
+                return _by_password(request._request, form)
             case "client_credentials":
                 return _by_client_credentials(request._request, form)
             case "refresh_token":
@@ -220,9 +223,13 @@ def _answer(access: str, scopes: frozenset[Scope], refresh: str | None = None) -
     return json_answer(content, headers=_NO_STORE)
 
 
-def _by_password(form: dict[str, str]) -> HttpResponse:
-    user = authenticate(username=_field(form, "username"), password=_field(form, "password"))
-    if not isinstance(user, User):
+def _by_password(request: HttpRequest, form: dict[str, str]) -> HttpResponse:
+    email, password = _field(form, "username"), _field(form, "password")
+    try:
+        user = passwords.verify(email, password, request)
+    except TooManyRequests as error:
+        raise OAuthError("slow_down", error.detail, 429, error.retry_after) from None
+    if user is None:
         raise OAuthError("invalid_grant", "E-mail address or password are wrong.")
     found = browser.memberships(user)
     if named := form.get("organization"):

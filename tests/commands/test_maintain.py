@@ -31,6 +31,7 @@ DUTIES = [
     "scrub",
     "idempotency_keys",
     "tokens",
+    "password_tries",
     "partitions",
     "signer",
 ]

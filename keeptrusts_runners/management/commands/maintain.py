@@ -25,7 +25,7 @@ from django.db import Error, close_old_connections, connections
 from grants import access, blobs, partitions, retention, scrub, verification
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.evidence import denials, signer
-from keeptrusts_runners.identity import tokens
+from keeptrusts_runners.identity import passwords, tokens
 from keeptrusts_runners.management.conversation import require_connection
 from sessions import batch_work, reaper
 
@@ -59,6 +59,7 @@ DUTIES = (
     Duty("scrub", scrub.run_once, scrub.EVERY_SECONDS),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
+    Duty("password_tries", lambda: Counter(deleted=passwords.clean_up()), 3600),
     Duty("partitions", partitions.make_ahead, 3600),
     Duty("signer", signer.run_once, signer.EVERY_SECONDS, role="signer"),
 )
