@@ -94,7 +94,7 @@ def grants_of_organization(organization_id: UUID) -> QuerySet[PermissionGrant]:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What asks for a person: approvals that wait, sessions whose evidence was found broken, at most
+    """What asks for people: approvals that wait, sessions whose evidence was found broken, at most
     BROKEN_NAMED of them named, the last found first, and damaged artifacts, counted up to a cap."""
 
     waiting: int

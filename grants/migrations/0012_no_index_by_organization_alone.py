@@ -16,7 +16,7 @@ def organization() -> models.ForeignKey:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("grants", "0010_blobs_and_usage")]
+    dependencies = [("grants", "0011_integrity_of_artifacts")]
 
     operations = [
         migrations.AlterField("artifact", "organization", organization()),
