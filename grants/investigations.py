@@ -8,16 +8,16 @@ from keeptrusts_runners.investigations.questions import Investigation
 _AFTER_THE_END = """
 SELECT g.id FROM runner_grant g JOIN runner_session s ON s.id = g.session_id
  WHERE g.state = 'active'
-   AND (g.expires_at < clock_timestamp() - interval '1 minute'
+   AND (g.expires_at < statement_timestamp() - interval '1 minute'
         OR s.state NOT IN ('dispatched', 'running') OR s.lease_epoch <> g.lease_epoch)
  ORDER BY g.expires_at
 """
-# By the primary key: what was asked for in the window.
+# By the primary key: what was asked for in the window; a probe of runner_grant_decision_once each.
 _UNDECIDED = """
-SELECT g.id FROM runner_grant g
- WHERE g.id > %(since)s
-   AND g.activated_at IS NOT NULL
-   AND NOT EXISTS (SELECT FROM runner_grant_decision d WHERE d.grant_id = g.id)
+SELECT g.id FROM runner_grant g LEFT JOIN LATERAL (
+  SELECT true AS taken FROM runner_grant_decision d WHERE d.grant_id = g.id LIMIT 1
+) AS decision ON true
+ WHERE g.id > %(since)s AND g.activated_at IS NOT NULL AND decision.taken IS NULL
  ORDER BY g.id DESC
 """
 _REVOKED = """
@@ -34,13 +34,15 @@ SELECT session_id FROM runner_verification WHERE verdict = 'broken' ORDER BY che
 """
 _NOT_OF_LATE = """
 SELECT session_id FROM runner_verification
- WHERE checked_at < clock_timestamp() - interval '7 days' AND verdict <> 'expired'
+ WHERE checked_at < statement_timestamp() - interval '7 days' AND verdict <> 'expired'
  ORDER BY checked_at
 """
-# What waits is as little as the signer is behind.
+# What waits is as little as the signer is behind; of a signer that is away for long, a part.
 _UNANCHORED = """
-SELECT DISTINCT subject FROM evidence_pending
- WHERE kind = 'session' AND at < clock_timestamp() - interval '1 minute'
+SELECT DISTINCT subject FROM (
+  SELECT subject FROM evidence_pending
+   WHERE kind = 'session' AND at < statement_timestamp() - interval '1 minute' LIMIT 50000
+) AS waiting
 """
 
 OF_GRANTS = (

@@ -1,7 +1,7 @@
 """Named searches over sessions of all organizations.
 
 Each is bounded: by a partial index as small as what is open, by a window of the key, or by the
-newest so many.
+newest so many. The time is the statement's: an index is not searched by what changes meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keeptrusts_runners.investigations.questions import Investigation
 _WAITING = """
 SELECT id FROM runner_session
  WHERE state = 'pending'
-   AND greatest(created_at, not_before) < clock_timestamp() - interval '1 hour'
+   AND greatest(created_at, not_before) < statement_timestamp() - interval '1 hour'
  ORDER BY greatest(created_at, not_before)
 """
 # By runner_session_deadline and runner_session_held; a pass of the reaper takes a second.
@@ -21,36 +21,38 @@ _OVERDUE = """
 SELECT id FROM (
   SELECT id, deadline_at AS at FROM runner_session
    WHERE state IN ('pending', 'dispatched', 'running', 'paused', 'cancelling')
-     AND deadline_at < clock_timestamp() - interval '1 minute'
+     AND deadline_at < statement_timestamp() - interval '1 minute'
   UNION
   SELECT id, lease_expires_at FROM runner_session
    WHERE state IN ('dispatched', 'running', 'cancelling')
-     AND lease_expires_at < clock_timestamp() - interval '1 minute'
+     AND lease_expires_at < statement_timestamp() - interval '1 minute'
 ) AS overdue ORDER BY at
 """
 # By runner_session_newest_ended.
 _LOST = """
 SELECT id FROM runner_session
  WHERE state = 'lost' AND disposition = ''
-   AND ended_at > clock_timestamp() - interval '30 days'
+   AND ended_at > statement_timestamp() - interval '30 days'
  ORDER BY ended_at DESC
 """
 _UNCONFIRMED = """
 SELECT id FROM runner_session
  WHERE state = 'cancelled' AND lease_epoch > 0
    AND reason NOT IN ('cancel_requested', 'cancel_acknowledged')
-   AND ended_at > clock_timestamp() - interval '30 days'
+   AND ended_at > statement_timestamp() - interval '30 days'
  ORDER BY ended_at DESC
 """
-# One probe of runner_session_of_task for each of the newest.
+# One probe of runner_session_of_task for each of the newest; LATERAL, so that it is not a join with
+# all sessions.
 _TWICE = """
 SELECT id FROM (
   SELECT id, organization_id, task_id FROM runner_session
    WHERE retry_of_id IS NULL ORDER BY id DESC LIMIT 10000
-) AS newest
- WHERE EXISTS (SELECT FROM runner_session s
-                WHERE s.organization_id = newest.organization_id AND s.task_id = newest.task_id
-                  AND s.id <> newest.id AND s.retry_of_id IS NULL)
+) AS newest CROSS JOIN LATERAL (
+  SELECT FROM runner_session s
+   WHERE s.organization_id = newest.organization_id AND s.task_id = newest.task_id
+     AND s.id <> newest.id AND s.retry_of_id IS NULL LIMIT 1
+) AS twin
 """
 # By the primary key of refusals.
 _STALE_WRITES = """

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import psycopg
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
@@ -19,6 +20,8 @@ from django.utils.functional import cached_property
 from keeptrusts_runners.investigations.questions import Investigation, named
 
 COUNT_CAP = 10_000
+# A number is good to have, and nothing to wait for.
+COUNT_MILLISECONDS = 200
 FIND, OLDER, NEWER = "find", "older", "newer"
 _POSITIONS = (OLDER, NEWER)
 
@@ -27,22 +30,37 @@ _ESTIMATE = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_
 
 
 class CappedPaginator(Paginator):
-    """Counts up to a cap; `said` is the whole truth about the number."""
+    """Counts up to a cap, and for so long; `said` is the whole truth about the number."""
+
+    @cached_property
+    def _counted(self) -> int | None:
+        """At most one beyond the cap; None where few of many match, and time ran out."""
+        found = cast(QuerySet[Any], self.object_list)
+        try:
+            with transaction.atomic(using=found.db):
+                with connections[found.db].cursor() as cursor:
+                    cursor.execute(f"SET LOCAL statement_timeout = {COUNT_MILLISECONDS}")
+                return found.order_by()[: COUNT_CAP + 1].count()
+        except OperationalError as error:
+            if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise
+            return None
 
     @cached_property
     def count(self) -> int:
-        found = cast(QuerySet[Any], self.object_list)
-        return found.order_by()[: COUNT_CAP + 1].count()
+        return COUNT_CAP + 1 if self._counted is None else self._counted
 
     @cached_property
     def said(self) -> str:
-        """`412`, `10,000+`, or of a whole table `about 1,204,000`."""
+        """`412 rows`, `10,000+ rows`, or of a whole table `about 1,204,000 rows`."""
+        if self._counted is None:
+            return "Too many rows to count in time"
         if self.count <= COUNT_CAP:
-            return f"{self.count:,}"
+            return f"{self.count:,} {'row' if self.count == 1 else 'rows'}"
         found = cast(QuerySet[Any], self.object_list)
         if found.query.where or (estimate := self._estimate(found)) <= COUNT_CAP:
-            return f"{COUNT_CAP:,}+"
-        return f"about {estimate:,}"
+            return f"{COUNT_CAP:,}+ rows"
+        return f"about {estimate:,} rows"
 
     @staticmethod
     def _estimate(found: QuerySet[Any]) -> int:

@@ -62,6 +62,11 @@ def test_each_is_one_link_away_says_what_it_means_and_costs_little(
     assert each.hint in text_of(response).replace("&#x27;", "'")
 
 
+@pytest.mark.proves("admin.investigations")
+def test_none_asks_an_index_for_what_changes_while_it_is_read() -> None:
+    assert not [each.slug for _, each in ALL if "clock_timestamp" in each.sql]
+
+
 def test_what_is_no_investigation_is_the_whole_list(staff: Client, org: Org) -> None:
     factories.pending(org)
     assert found(staff, "nonsense") == found(staff, "")

@@ -68,6 +68,27 @@ def test_counts_stop_at_a_cap_and_say_so(
     assert "about " in text_of(staff.get(SESSIONS))
 
 
+def test_a_number_is_nothing_to_wait_for(
+    staff: Client, org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists.CappedPaginator, "_counted", None)
+    page = staff.get(of(org))
+    assert "Too many rows to count in time" in text_of(page)
+    assert len(keys(page)) == 50
+
+
+def test_a_count_is_given_up_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = (
+        RunnerSession.objects.using("forensics")
+        .order_by("-id")
+        .extra(where=["pg_sleep(1) IS NOT NULL"])
+    )
+    monkeypatch.setattr(lists, "COUNT_MILLISECONDS", 20)
+    found = lists.CappedPaginator(slow, 50)
+    assert found.said == "Too many rows to count in time"
+    assert found.count == lists.COUNT_CAP + 1
+
+
 def test_no_filter_asks_the_table_what_there_is(staff: Client, org: Org) -> None:
     with CaptureQueriesContext(connections["forensics"]) as made:
         assert len(keys(staff.get(of(org, "&state=pending")))) == 50
