@@ -27,7 +27,7 @@ from sessions.states import State
 
 WINDOW = timedelta(hours=24)
 # How many of the newest ends of a profile are looked at.
-SAMPLE = 2000
+SAMPLE = 5000
 # How long work may wait before somebody should look.
 LONG_WAIT = timedelta(minutes=10)
 # How long an executor counts as there after its last question.
@@ -73,47 +73,56 @@ class ProfileFigures:
         return self.queued > 0 and self.executors == 0
 
 
-# Four short walks for each profile: runner_session_open for what is open, runner_session_live for
-# who holds it, runner_session_kept for the newest ends, and the newest harness. Executors that
-# ask are read once, by runner_executor_polled.
+# What is open is read once, by runner_session_open, and so are the executors that ask, by
+# runner_executor_polled; of each profile then the newest harness, and a walk over its newest ends
+# by runner_session_kept.
 _FIGURES = """
-WITH asking AS MATERIALIZED (
+WITH profile AS MATERIALIZED (
+     SELECT p.id, p.name, p.execution_target, p.status, h.id AS harness_id, h.version,
+            h.image_digest
+       FROM runner_profile p
+       LEFT JOIN LATERAL (
+            SELECT id, version, image_digest FROM runner_harness
+             WHERE profile_id = p.id AND status = 'active' ORDER BY id DESC LIMIT 1) h ON true
+      WHERE p.organization_id = %(organization)s
+        AND (%(only)s::uuid IS NULL OR p.id = %(only)s)),
+asking AS MATERIALIZED (
      SELECT id, profile_ids FROM runner_executor
       WHERE organization_id = %(organization)s AND polled_at > %(now)s - %(seen)s
         AND draining_at IS NULL
-      ORDER BY polled_at DESC LIMIT %(executors)s)
-SELECT p.id, p.name, p.execution_target, p.status, h.version, h.image_digest,
-       o.queued, o.active, o.oldest, o.waiting_long, o.unconfirmed, o.late, o.silent, o.behind,
-       e.executors, r.failed, r.lost, greatest(o.last_claim, r.last_claim), r.capped, r.waits,
-       r.hours
-  FROM runner_profile p
-  LEFT JOIN LATERAL (
-       SELECT id, version, image_digest FROM runner_harness
-        WHERE profile_id = p.id AND status = 'active' ORDER BY id DESC LIMIT 1) h ON true
- CROSS JOIN LATERAL (
-       SELECT count(*) FILTER (WHERE state = 'pending') AS queued,
-              count(*) FILTER (WHERE state <> 'pending') AS active,
-              min(created_at) FILTER (WHERE state = 'pending') AS oldest,
-              count(*) FILTER (WHERE state = 'pending'
-                AND greatest(created_at, not_before) <= %(now)s - %(long)s) AS waiting_long,
-              count(*) FILTER (WHERE state = 'cancelling' AND deadline_at <= %(now)s)
-                AS unconfirmed,
-              count(*) FILTER (WHERE lease_expires_at > %(now)s
-                AND coalesce(heartbeat_at, dispatched_at)
-                    + heartbeat_interval_seconds * %(late)s <= %(now)s) AS late,
-              count(*) FILTER (WHERE lease_expires_at <= %(now)s) AS silent,
-              count(*) FILTER (WHERE state <> 'pending' AND harness_id <> h.id) AS behind,
-              max(dispatched_at) AS last_claim
-         FROM runner_session
-        WHERE profile_id = p.id
-          AND state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')) o
+      ORDER BY polled_at DESC LIMIT %(executors)s),
+opened AS (
+     SELECT p.id,
+            count(*) FILTER (WHERE state = 'pending') AS queued,
+            count(*) FILTER (WHERE state <> 'pending') AS active,
+            min(created_at) FILTER (WHERE state = 'pending') AS oldest,
+            count(*) FILTER (WHERE state = 'pending'
+              AND greatest(created_at, not_before) <= %(now)s - %(long)s) AS waiting_long,
+            count(*) FILTER (WHERE state = 'cancelling' AND deadline_at <= %(now)s)
+              AS unconfirmed,
+            count(*) FILTER (WHERE lease_expires_at > %(now)s
+              AND coalesce(heartbeat_at, dispatched_at)
+                  + heartbeat_interval_seconds * %(late)s <= %(now)s) AS late,
+            count(*) FILTER (WHERE lease_expires_at <= %(now)s) AS silent,
+            count(*) FILTER (WHERE state <> 'pending' AND s.harness_id <> p.harness_id) AS behind,
+            max(dispatched_at) AS last_claim,
+            array_agg(DISTINCT executor_id) FILTER (
+              WHERE lease_expires_at IS NOT NULL AND executor_id IS NOT NULL) AS holders
+       FROM profile p JOIN runner_session s ON s.profile_id = p.id
+      WHERE state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')
+      GROUP BY p.id)
+SELECT p.id, p.name, p.execution_target, p.status, p.version, p.image_digest,
+       coalesce(o.queued, 0), coalesce(o.active, 0), o.oldest, coalesce(o.waiting_long, 0),
+       coalesce(o.unconfirmed, 0), coalesce(o.late, 0), coalesce(o.silent, 0),
+       coalesce(o.behind, 0), e.executors, r.failed, r.lost,
+       greatest(o.last_claim, r.last_claim), r.capped, r.waits, r.hours
+  FROM profile p
+  LEFT JOIN opened o ON o.id = p.id
  CROSS JOIN LATERAL (
        SELECT count(*) AS executors FROM (
               SELECT id FROM asking WHERE profile_ids IS NULL OR p.id = ANY (profile_ids)
                UNION
-              SELECT executor_id FROM runner_session
-               WHERE profile_id = p.id AND executor_id IS NOT NULL
-                 AND state IN ('cancelling', 'dispatched', 'running')) there) e
+              SELECT unnest(o.holders)) there) e
  CROSS JOIN LATERAL (
        WITH newest AS MATERIALIZED (
             SELECT state, dispatched_at, ended_at,
@@ -130,16 +139,17 @@ SELECT p.id, p.name, p.execution_target, p.status, h.version, h.image_digest,
               max(dispatched_at) AS last_claim,
               count(*) > %(sample)s AS capped,
               percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY waited) AS waits,
-              (SELECT array_agg(ARRAY[good, bad] ORDER BY hour DESC) FROM (
-                SELECT hour, count(*) FILTER (WHERE state = 'completed') AS good,
-                       count(*) FILTER (WHERE state IN ('failed', 'lost', 'timed_out', 'expired'))
-                         AS bad
-                  FROM generate_series(0, 23) AS hour LEFT JOIN newest
-                    ON least(23, floor(extract(epoch FROM %(now)s - ended_at) / 3600)) = hour
-                 GROUP BY hour) hourly) AS hours
+              (SELECT array_agg(ARRAY[coalesce(good, 0), coalesce(bad, 0)] ORDER BY hour DESC)
+                 FROM generate_series(0, 23) AS hour
+                 LEFT JOIN (
+                      SELECT least(23, floor(extract(epoch FROM %(now)s - ended_at) / 3600))
+                               AS hour,
+                             count(*) FILTER (WHERE state = 'completed') AS good,
+                             count(*) FILTER (WHERE state IN
+                               ('failed', 'lost', 'timed_out', 'expired')) AS bad
+                        FROM newest GROUP BY 1) hourly USING (hour)) AS hours
          FROM newest) r
- WHERE p.organization_id = %(organization)s AND (%(only)s::uuid IS NULL OR p.id = %(only)s)
-   AND (p.status <> 'archived' OR o.queued + o.active > 0 OR p.id = %(only)s)
+ WHERE p.status <> 'archived' OR o.id IS NOT NULL OR p.id = %(only)s
  ORDER BY p.name, p.id
 """
 

@@ -40,16 +40,6 @@ class Concern:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One hour of the sparkline, in the units of its drawing, from above."""
-
-    x: int
-    y: int
-    height: int
-    tone: str
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """A profile with what its row says beside its figures."""
 
@@ -64,7 +54,7 @@ class Row:
         return self.figures.waits[1] if self.figures.waits else None
 
     @property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[tuple[str, str]]:
         return bars(self.figures.hours)
 
     @property
@@ -78,19 +68,20 @@ class Row:
 BAR_WIDTH, BAR_GAP, BARS_HEIGHT = 3, 1, 20
 
 
-def bars(hours: Sequence[Sequence[int]]) -> list[Bar]:
-    """Good ends at the bottom, bad ones on top of them; what there is at all can be seen."""
+def bars(hours: Sequence[Sequence[int]]) -> list[tuple[str, str]]:
+    """Tone and outline of the good ends and of the bad ones on top of them, a bar each hour; what
+    there is at all can be seen."""
     most = max((sum(pair) for pair in hours), default=0)
-    drawn = []
+    drawn = {"completed": "", "failed": ""}
     for number, pair in enumerate(hours):
         below = 0
-        for ends, tone in zip(pair, ("completed", "failed"), strict=True):
+        for ends, tone in zip(pair, drawn, strict=True):
             if ends:
-                height = max(2, round(ends * BARS_HEIGHT / most))
-                top = max(0, BARS_HEIGHT - below - height)
-                drawn.append(Bar(number * (BAR_WIDTH + BAR_GAP), top, height, tone))
+                height = min(BARS_HEIGHT - below, max(2, round(ends * BARS_HEIGHT / most)))
+                left, foot = number * (BAR_WIDTH + BAR_GAP), BARS_HEIGHT - below
+                drawn[tone] += f"M{left} {foot}v-{height}h{BAR_WIDTH}v{height}z"
                 below += height
-    return drawn
+    return [(tone, outline) for tone, outline in drawn.items() if outline]
 
 
 @page()
@@ -106,7 +97,7 @@ def fleet(request: Page) -> HttpResponse:
         "targets": sorted({each.execution_target for each in figures}, key=str.casefold),
         "statuses": [status.value for status in ProfileStatus],
         "chips": _chips(request),
-        "long_wait": LONG_WAIT,
+        "sample": SAMPLE,
         "may_write": request.principal.has(Scope.WRITE),
         **_profiles(request, figures),
     }
