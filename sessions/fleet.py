@@ -27,7 +27,7 @@ from sessions.states import State
 
 WINDOW = timedelta(hours=24)
 # How many of the newest ends of a profile are looked at.
-SAMPLE = 5000
+SAMPLE = 2000
 # How long work may wait before somebody should look.
 LONG_WAIT = timedelta(minutes=10)
 # How long an executor counts as there after its last question.
