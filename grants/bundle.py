@@ -117,6 +117,7 @@ def _files(session: RunnerSession) -> Iterator[tuple[str, bytes | Iterable[bytes
     yield layout.GRANTS, _document([grant_out(grant, now) for grant in grants])
     artifacts = queries.artifacts(session.id).order_by("id")
     yield layout.ARTIFACTS, _document(ArtifactOut.render_many(artifacts))
+    yield layout.SUMS, queries.manifest(session.id).encode()
     checkpoints = session_queries.checkpoints(session.id).order_by("number")
     yield layout.CHECKPOINTS, _document([_checkpoint(each) for each in checkpoints])
     yield layout.COMPLETENESS, _document(queries.completeness(session))

@@ -17,7 +17,9 @@ from grants.models import Artifact, ArtifactStatus, Event, LedgerHead, Level, Pe
 from grants.reading import END, Span
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
+from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound
+from keeptrusts_runners.evidence.file_names import Listed, sums
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.queries import Actor, actors
 from sessions.models import RunnerSession
@@ -61,6 +63,17 @@ def head(session: RunnerSession) -> LedgerHead:
 
 def artifacts(session_id: UUID) -> QuerySet[Artifact]:
     return Artifact.objects.filter(session_id=session_id)
+
+
+def manifest(session_id: UUID) -> str:
+    """The digests of a session's artifacts, in the order of their ids, for `sha256sum -c`."""
+    columns = ("id", "name", "sha256", "status")
+    rows = artifacts(session_id).order_by("id").values_list(*columns)
+    removed = ArtifactStatus.REMOVED
+    return "".join(
+        sums(Listed(ids.encode("art", key), name, sha256, status == removed)
+             for key, name, sha256, status in rows)
+    )  # fmt: skip
 
 
 MOST_DAMAGED = 200

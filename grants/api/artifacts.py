@@ -21,6 +21,7 @@ from grants.models import Artifact, Retention
 from grants.serializers import ArtifactAnswer, ArtifactOut, ArtifactVerificationOut, RemovalIn
 from grants.storage import Blob
 from keeptrusts_runners.api import body, etag
+from keeptrusts_runners.api.answers import TEXT
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
@@ -45,6 +46,7 @@ from keeptrusts_runners.errors import (
     RequestInFlight,
     UnsupportedMediaType,
 )
+from keeptrusts_runners.evidence.file_names import SUMS_NAME
 from keeptrusts_runners.identity.scopes import Scope
 from profiles.serializers import NothingIn
 from sessions import queries as session_queries
@@ -73,10 +75,13 @@ class ArtifactViewSet(ApiViewSet):
         "retrieve": Scope.READ,
         "destroy": Scope.WRITE,
         "content": Scope.READ,
+        "manifest": Scope.READ,
         "verify": Scope.AUDIT,
     }
     inputs: ClassVar = {"verify": NothingIn}
-    session_token_actions: ClassVar = frozenset({"list", "create", "retrieve", "content"})
+    session_token_actions: ClassVar = frozenset(
+        {"list", "create", "retrieve", "content", "manifest"}
+    )
     non_atomic_actions: ClassVar = frozenset({"create", "content", "verify"})
     outputs: ClassVar = {
         "list": ArtifactOut,
@@ -85,9 +90,9 @@ class ArtifactViewSet(ApiViewSet):
         "verify": ArtifactVerificationOut,
     }
     filters: ClassVar = {"list": ArtifactFilters}
-    media_types: ClassVar = {"content": (OCTETS, BYTERANGES)}
+    media_types: ClassVar = {"content": (OCTETS, BYTERANGES), "manifest": (TEXT,)}
     statuses: ClassVar = {"content": (200, 206)}
-    tagged_actions: ClassVar = frozenset({"retrieve", "destroy", "content"})
+    tagged_actions: ClassVar = frozenset({"retrieve", "destroy", "content", "manifest"})
     bodies: ClassVar = {"create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}}}
     parameters: ClassVar = {
         "create": {
@@ -200,6 +205,21 @@ class ArtifactViewSet(ApiViewSet):
         with self.organization_scope():
             found = self._artifact(session_id, artifact_id)
         return download(found, request._request, by=self.principal)
+
+    def manifest(self, request: Request, session_id: UUID) -> HttpResponse:
+        """List the digests of a session's artifacts, as `sha256sum -c` reads them.
+
+        One line each, in the order in which they were stored, under names that are plain files
+        and differ from one another. Content that was removed is named in a comment.
+        """
+        session_queries.session(session_id, by=self.principal)
+        content = queries.manifest(session_id).encode()
+        tag = f'"{hashlib.sha256(content).hexdigest()}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if etag.is_unchanged(request, tag):
+            return HttpResponse(status=304, headers=headers)
+        headers |= {"Content-Disposition": f'inline; filename="{SUMS_NAME}"'}
+        return HttpResponse(content, content_type=f"{TEXT}; charset=utf-8", headers=headers)
 
     def verify(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Read an artifact's bytes back now, and keep what is found.

@@ -25,7 +25,7 @@ from keeptrusts_runners.errors import (
     NotFound,
     StorageUnavailable,
 )
-from keeptrusts_runners.evidence.file_names import sums_line
+from keeptrusts_runners.evidence.file_names import file_name, sums_line
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 from sessions.pages.frame import frame
@@ -46,7 +46,7 @@ def preview(request: Page, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         context["refusal"] = error
     may_verify = request.principal.has(Scope.AUDIT)
     context["may_verify"] = may_verify and artifact.size_bytes <= MOST_BYTES_VERIFIED
-    context["sums_line"] = sums_line(artifact.sha256, artifact.name)
+    context["sums_line"] = sums_line(artifact.sha256, file_name(artifact.name))
     return render(request, "runners/artifacts/preview.html", context)
 
 

@@ -14,6 +14,7 @@ TRANSITIONS = "transitions.ndjson"
 EVENTS = "events.ndjson"
 GRANTS = "grants.json"
 ARTIFACTS = "artifacts.json"
+SUMS = "SHA256SUMS"
 CHECKPOINTS = "checkpoints.json"
 COMPLETENESS = "completeness.json"
 REFUSALS = "refusals.json"
@@ -31,6 +32,7 @@ MEMBERS = (
     EVENTS,
     GRANTS,
     ARTIFACTS,
+    SUMS,
     CHECKPOINTS,
     COMPLETENESS,
     REFUSALS,
@@ -39,6 +41,9 @@ MEMBERS = (
     KEYS,
     STATEMENT,
 )
+
+# Bundles that were written before these existed are whole without them.
+OPTIONAL = frozenset({SUMS})
 
 # Whole documents are read into memory; the two .ndjson files are read line by line.
 STREAMED = frozenset({TRANSITIONS, EVENTS})

@@ -482,6 +482,7 @@ TABLE = (
     Route("GET", _ARTIFACT, READ, artifact, tagged=True, **_OWN),
     Route("DELETE", _ARTIFACT, WRITE, artifact, 204, tagged=True, query="?reason=wrong", **_PEOPLE),
     Route("GET", f"{_ARTIFACT}/content", READ, artifact, tagged=True, **_OWN),
+    Route("GET", f"{_SESSION}/artifacts/manifest", READ, artifact, tagged=True, **_OWN),
     Route("POST", f"{_ARTIFACT}/verification", AUDIT, artifact),
     Route("GET", f"{_SESSION}/permissions", READ, active, **_OWN),
     Route(

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import os
 import re
+import subprocess
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import pytest
 
@@ -325,3 +326,33 @@ def test_a_download_is_on_record_with_what_was_given(
     assert whole["actor"] == part["actor"] == org.viewer.principal.actor
     assert whole["detail"] == {"sha256": evil["sha256"]}
     assert part["detail"] == {"sha256": evil["sha256"], "ranges": "0-1,5-9"}
+
+
+# --- the list of all -------------------------------------------------------------------------
+
+
+@pytest.mark.proves("artifact.manifest")
+def test_a_session_lists_its_files_as_sha256sum_reads_them(org: Org, tmp_path: Path) -> None:
+    session = factories.running(org)
+    place = factories.path(session, "artifacts", "manifest")
+    assert content(get(org, place)) == b""
+    names = ["out/a.log", "a.log", "../../etc/passwd", "SHA256SUMS"]
+    made = [stored.put(org, session, name.encode(), name) for name in names]
+    gone = stored.put(org, session, b"gone", "gone.txt")
+    reason = {"reason": "it was a secret"}
+    path = factories.path(session, "artifacts", gone["id"])
+    assert org.operator.api.delete(f"{path}?{urlencode(reason)}").status_code == 204
+    answer = get(org, place)
+    assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    text = content(answer).decode()
+    assert text.splitlines()[-1] == f"# removed: {gone['sha256']}  gone.txt"
+    saved = [line.partition("  ")[2] for line in text.splitlines()]
+    assert saved[:3] == ["a.log", f"a.{made[1]['id']}.log", "passwd"]
+    for artifact, name in zip(made, saved, strict=False):
+        whole = get(org, content_path(session, artifact))
+        (tmp_path / name).write_bytes(content(whole))
+    (tmp_path / "sums").write_text(text)
+    command = ["sha256sum", "-c", "--strict", "sums"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    assert get(org, place, If_None_Match=answer["ETag"]).status_code == 304
+    problem(Org().viewer.api.get(place), 404, "not_found")

@@ -27,6 +27,7 @@ from keeptrusts_runners.evidence import (
     records,
     statement,
 )
+from keeptrusts_runners.evidence.file_names import Listed, sums
 from keeptrusts_runners.evidence.leaves import SESSION_LEAF, Leaf
 from keeptrusts_runners.keys import SigningKey
 
@@ -221,6 +222,7 @@ class Recorded:
             (layout.EVENTS, (line(seq, row) for seq, row in enumerate(self.rows, start=1))),
             (layout.GRANTS, _json(self.grants)),
             (layout.ARTIFACTS, _json(self.artifacts)),
+            (layout.SUMS, self.sums()),
             (layout.CHECKPOINTS, _json(self.checkpoints)),
             (layout.COMPLETENESS, _json(self.completeness)),
             (layout.REFUSALS, _json(self.refusals)),
@@ -228,6 +230,10 @@ class Recorded:
             (layout.LOG_CHECKPOINT, note),
             (layout.KEYS, _json({"keys": keys})),
         ]
+
+    def sums(self):
+        listed = [Listed(str(a["id"]), str(a["name"]), a["sha256"]) for a in self.artifacts]
+        return "".join(sums(listed)).encode()
 
     def export(self, key) -> bytes:
         out = io.BytesIO()

@@ -91,7 +91,7 @@ def test_the_line_shown_is_the_first_vectors():
 def test_the_page_lists_the_files_in_their_order():
     table = PAGE.split("## 4. The files")[1]
     assert (
-        tuple(re.findall(r"^\| `([a-zA-Z.]+)` \|", table, re.MULTILINE))[: len(layout.MEMBERS)]
+        tuple(re.findall(r"^\| `([a-zA-Z0-9.]+)` \|", table, re.MULTILINE))[: len(layout.MEMBERS)]
         == layout.MEMBERS
     )
 

@@ -465,6 +465,17 @@ def test_an_artifacts_name_is_never_a_path(verify, directory, name):
     assert "no file for it" in "\n".join(report.missing)
 
 
+def test_artifacts_are_found_as_the_list_names_them(verify, directory):
+    recorded = a_session()
+    one, two = recorded.artifacts
+    for number, artifact in enumerate((one, two)):
+        artifact["name"] = f"{number}/same.txt"
+    (directory / "same.txt").write_bytes(FILES["report.json"])
+    (directory / f"same.{two['id']}.txt").write_bytes(FILES["bundle.tar.gz"])
+    report = verify(recorded, artifacts=directory)
+    assert dict(report.checked)["Files"].startswith("2 of 2")
+
+
 def test_a_directory_that_is_none_is_unusable(verify, directory):
     assert verify(a_session(), artifacts=directory / "nowhere").exit_code == 2
 

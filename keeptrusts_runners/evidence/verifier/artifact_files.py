@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ from keeptrusts_runners.evidence.verifier.report import Report, Unusable, shown
 _READ_BYTES = 1024 * 1024
 
 
-def check_files(directory: Path, artifacts: list[dict[str, Any]], report: Report) -> None:
-    """Each artifact is looked for by its digest, its id and its name, directly in the directory.
+def check_files(
+    directory: Path, artifacts: list[dict[str, Any]], names: list[str], report: Report
+) -> None:
+    """Each artifact is looked for by its digest, its id, its name in SHA256SUMS and its own,
+    directly in the directory. `names` are the artifacts' of that list, or none.
 
     A file with other content breaks the verification; one that is not there is reported missing.
     """
     if not directory.is_dir():
         raise Unusable(f"--artifacts {directory}: not a directory")
     matching = 0
-    for artifact in artifacts:
-        found = _find_file(directory, artifact)
+    for artifact, listed in zip_longest(artifacts, names):
+        found = _find_file(directory, artifact, listed)
         name = shown(artifact.get("name"))
         if found is None:
             report.lacks(f"artifact {name}: no file for it in {directory}")
@@ -33,9 +37,8 @@ def check_files(directory: Path, artifacts: list[dict[str, Any]], report: Report
     report.check("Files", f"{matching} of {len(artifacts)} artifacts have the recorded content")
 
 
-def _find_file(directory: Path, artifact: dict[str, Any]) -> Path | None:
-    for member in ("sha256", "id", "name"):
-        name = artifact.get(member)
+def _find_file(directory: Path, artifact: dict[str, Any], listed: str | None) -> Path | None:
+    for name in (artifact.get("sha256"), artifact.get("id"), listed, artifact.get("name")):
         if isinstance(name, str) and _is_plain_name(name) and _is_plain_file(directory / name):
             return directory / name
     return None

@@ -39,6 +39,7 @@ MODULES = (
     "evidence.verifier.contents",
     "evidence.verifier.anchor",
     "evidence.verifier.log_leaves",
+    "evidence.verifier.sums",
     "evidence.verifier.artifact_files",
     "evidence.verifier.verification",
     "evidence.verifier.cli",

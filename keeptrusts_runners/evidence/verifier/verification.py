@@ -14,9 +14,11 @@ from keeptrusts_runners.evidence.layout import (
     KEYS,
     LOG_CHECKPOINT,
     MEMBERS,
+    OPTIONAL,
     PROFILE,
     SESSION,
     STATEMENT,
+    SUMS,
     TRANSITIONS,
 )
 from keeptrusts_runners.evidence.verifier.anchor import (
@@ -48,6 +50,7 @@ from keeptrusts_runners.evidence.verifier.records import BrokenRecord
 from keeptrusts_runners.evidence.verifier.report import UNUSABLE, Damaged, Report, Unusable, shown
 from keeptrusts_runners.evidence.verifier.signed import Statement, digest_of, read_statement
 from keeptrusts_runners.evidence.verifier.strict_json import parse_json
+from keeptrusts_runners.evidence.verifier.sums import check_sums
 from keeptrusts_runners.evidence.verifier.trust import (
     Pin,
     PublicKey,
@@ -120,7 +123,7 @@ def _verify(
 ) -> None:
     archive = Archive(file)
     for name in MEMBERS:
-        if name not in archive.members:
+        if name not in archive.members and name not in OPTIONAL:
             report.break_at(name, "is not in the bundle")
     anchor = read_anchor(archive, report)
     statement = _signed_statement(archive, pin, anchor, report)
@@ -130,8 +133,9 @@ def _verify(
         documents = _read_documents(archive, report)
         if ledger is not None and documents is not None:
             _check_contents(archive, documents, ledger, statement, report)
+        names = _check_sums(archive, documents, report)
         if artifacts is not None and documents is not None:
-            check_files(artifacts, documents[ARTIFACTS], report)
+            check_files(artifacts, documents[ARTIFACTS], names, report)
         _check_leaves(log, anchor, statement, ledger, report)
     if log.kept is not None:
         _compare_with_kept(log.kept, anchor, report)
@@ -249,7 +253,7 @@ def _check_digests(archive: Archive, statement: Statement, report: Report) -> No
         elif digest_of(archive, name) != statement.digests[name]:
             report.break_at(name, "is not the file that was signed")
     for name in statement.digests.keys() - archive.members.keys():
-        if name not in MEMBERS:
+        if name not in MEMBERS or name in OPTIONAL:
             report.break_at(shown(name), "is signed, and not in the bundle")
     if len(report.problems) == before:
         report.check("Digests", f"{len(statement.digests)} files, as signed")
@@ -294,6 +298,13 @@ def _read_documents(archive: Archive, report: Report) -> dict[str, Any] | None:
             report.break_at(name, str(error))
             documents.pop(name, None)
     return documents if len(documents) == len(_DOCUMENTS) else None
+
+
+def _check_sums(archive: Archive, documents: dict[str, Any] | None, report: Report) -> list[str]:
+    """The names of the artifacts' files; none where the bundle has no list of them."""
+    if documents is None or SUMS not in archive.members:
+        return []
+    return check_sums(archive.read(SUMS), documents[ARTIFACTS], report)
 
 
 def _check_contents(
