@@ -16,9 +16,12 @@ class GrantsConfig(AppConfig):
             partitions,
             receivers,
         )
+        from grants.pages import finding as pages
         from keeptrusts_runners.api import health, metrics
-        from keeptrusts_runners.console import navigation
+        from keeptrusts_runners.console import finding, navigation
 
         health.register("event_partitions", partitions.covers_next_month)
         metrics.register(figures.metrics)
+        finding.register("grant", pages.grant)
+        finding.register("art", pages.artifact)
         navigation.register(navigation.Item("Approvals", "/runners/approvals", order=30))

@@ -8,6 +8,8 @@ class ProfilesConfig(AppConfig):
     verbose_name = "Runner profiles"
 
     def ready(self) -> None:
-        from keeptrusts_runners.console import navigation
+        from keeptrusts_runners.console import finding, navigation
+        from profiles.pages import finding as pages
 
+        finding.register("prof", pages.profile)
         navigation.register(navigation.Item("Fleet", "/runners", order=10))

@@ -171,6 +171,7 @@ _AREAS: dict[str, dict[str, str]] = {
     "The console": {
         "console.live": "Pages change as soon as they are told to, and rows never move unasked.",
         "console.tail": "A followed log shows every event once, in order, and never scrolls away.",
+        "console.time": "Every time on a page is in the zone that its header names.",
         "console.stream-loss": "Without its stream a page says so, and goes on by polling.",
     },
     "Running it (contract §10)": {

@@ -9,15 +9,17 @@
         return see_other(url, request=request, flash="Session cancelled.")
 
 The view runs in one transaction, inside its organization, with `request.principal`,
-`request.organization_name` and `request.now` (the database's clock) set; a DomainError it raises
-undoes the transaction and becomes a page. Rendering happens inside too, so lazy querysets work in
-templates. A streaming answer would outlive the transaction and must not come from such a view.
+`request.organization_name`, `request.preferences` and `request.now` (the database's clock) set;
+times are drawn in the zone that the person prefers, or with `utc=True` in UTC whatever that is. A
+DomainError that it raises undoes the transaction and becomes a page. Rendering happens inside too,
+so lazy querysets work in templates. A streaming answer would outlive the transaction and must not
+come from such a view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, cast
 
@@ -26,14 +28,18 @@ from django.contrib.auth import get_user
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import SimpleTemplateResponse
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import urlencode
 
 from keeptrusts_runners.console import refusals
+from keeptrusts_runners.console.cost import Cost, counted
 from keeptrusts_runners.console.responses import SeeOther, here, is_fragment, to_sign_in
 from keeptrusts_runners.errors import NotAuthenticated, PermissionDenied
 from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity import browser
+from keeptrusts_runners.identity.models import User
+from keeptrusts_runners.identity.preferences import Preferences
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
 from keeptrusts_runners.identity.tenancy import organization_scope
@@ -49,11 +55,14 @@ class Page(HttpRequest):
 
     principal: Principal
     organization_name: str
+    person: User
+    preferences: Preferences
     now: datetime
+    cost: Cost
 
 
 def page(
-    scope: Scope = Scope.READ, *, methods: tuple[str, ...] = ("GET",)
+    scope: Scope = Scope.READ, *, methods: tuple[str, ...] = ("GET",), utc: bool = False
 ) -> Callable[[View], View]:
     """Signed in, in an organization, holding `scope`; else sign-in, a choice, or a 403 page."""
 
@@ -68,7 +77,8 @@ def page(
             known.principal = principal
             audit.acting(principal.actor)
             principal.require(scope)
-            return _finish(known, _within(known, view, *args, **kwargs))
+            with timezone.override(UTC if utc else known.preferences.timezone):
+                return _finish(known, _within(known, view, *args, **kwargs))
 
         return guarded
 
@@ -76,7 +86,7 @@ def page(
 
 
 def _within(request: Page, view: View, *args: Any, **kwargs: Any) -> HttpResponse:
-    with organization_scope(request.principal.organization_id):
+    with counted(request), organization_scope(request.principal.organization_id):
         request.now = _begin(reading=request.method in ("GET", "HEAD"))
         response = view(request, *args, **kwargs)
         if isinstance(response, SimpleTemplateResponse):

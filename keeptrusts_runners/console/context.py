@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from keeptrusts_runners.console import navigation, preferences
 from keeptrusts_runners.console.responses import here
+from keeptrusts_runners.identity.preferences import THEMES
 
 
 def now(request: HttpRequest | None) -> datetime:
@@ -27,8 +28,10 @@ def console(request: HttpRequest) -> dict[str, Any]:
         "navigation": navigation.links(principal, request.path) if principal else [],
         "home": navigation.home(),
         "here": here(request) or navigation.home(),
-        "theme": preferences.theme_of(request),
-        "themes": preferences.THEMES,
+        "preferences": preferences.of(request),
+        "themes": THEMES,
+        "zone": timezone.get_current_timezone_name(),
+        "cost": getattr(request, "cost", None),
         "product_version": settings.VERSION,
         "request_id": getattr(request, "request_id", ""),
         "server_now": now(request),

@@ -1,6 +1,7 @@
 """How the console writes times, lengths of time, sizes and foreign text: pure functions.
 
-The rules are the same on every page. Instants are UTC with a `Z` on each of them; durations read
+The rules are the same on every page. Instants are in the page's zone and say which, `Z` for UTC and
+`+05:30` for others; in what is for machines they are UTC. Durations read
 `812 ms`, `9 s`, `4m 09s`, `1h 04m 09s`, `3d 01h 04m`; sizes are binary (`1.2 MiB`). `console.js`
 repeats `duration` for what ticks in the browser.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
@@ -25,9 +27,20 @@ def machine_instant(instant: datetime) -> str:
 
 def instant(value: datetime, precision: str = "s") -> str:
     """`2026-05-01 09:30:00Z`; precision `s`, `ms` or `us`. Truncates, never rounds up."""
-    at = value.astimezone(UTC)
+    at = timezone.localtime(value)
     fraction = {"s": "", "ms": f".{at.microsecond // 1000:03d}", "us": f".{at.microsecond:06d}"}
-    return f"{at:%Y-%m-%d %H:%M:%S}{fraction[precision]}Z"
+    return f"{at:%Y-%m-%d %H:%M:%S}{fraction[precision]}{zone_suffix(at)}"
+
+
+def time_of_day(value: datetime) -> str:
+    """`09:30:00Z`: where the day is told beside it."""
+    at = timezone.localtime(value)
+    return f"{at:%H:%M:%S}{zone_suffix(at)}"
+
+
+def zone_suffix(at: datetime) -> str:
+    """Of an instant in the page's zone."""
+    return "Z" if at.tzname() == "UTC" else at.isoformat(timespec="seconds")[19:]
 
 
 def seconds(value: timedelta | float) -> float:

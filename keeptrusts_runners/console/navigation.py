@@ -2,7 +2,8 @@
 
     navigation.register(Item("Sessions", "/runners/sessions", order=20))
 
-Call it from the `ready()` of the app that owns the page.
+Call it from the `ready()` of the app that owns the page. What its ids lead to is registered beside
+it, in console/finding.py.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
 from keeptrusts_runners.console import navigation
+from keeptrusts_runners.console.preferences import remember_theme
 from keeptrusts_runners.console.refusals import answers_errors
 from keeptrusts_runners.console.responses import SIGN_IN, local_path, see_other
 from keeptrusts_runners.errors import TooManyRequests
-from keeptrusts_runners.identity import browser, passwords
+from keeptrusts_runners.identity import browser, passwords, preferences
 
 REFUSED = "This e-mail address and password do not fit together. Check both, then try again."
 
@@ -71,7 +72,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         form.add_error(None, REFUSED)
         return _form(request, form, status=422)
     login(request, user)
-    return see_other(_then(request))
+    return remember_theme(see_other(_then(request)), preferences.of(user).theme)
 
 
 def _form(request: HttpRequest, form: SignInForm, status: int = 200) -> HttpResponse:

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotAuthenticated
+from keeptrusts_runners.identity import preferences
 from keeptrusts_runners.identity.models import User
 from keeptrusts_runners.identity.principal import Principal, PrincipalKind
 from keeptrusts_runners.identity.scopes import ROLE_SCOPES, Role
@@ -44,7 +45,8 @@ def choose_organization(request: HttpRequest, organization_id: UUID) -> None:
 def principal_for(request: HttpRequest) -> Principal | None:
     """Who is signed in and where they act; None when nobody is, or nowhere.
 
-    The organization's name goes to `request.organization_name` for the page's header.
+    For the page the organization's name goes to `request.organization_name`, the user to
+    `request.person`, and what that person prefers to `request.preferences`.
     """
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active:
@@ -57,6 +59,8 @@ def principal_for(request: HttpRequest) -> Principal | None:
         return None
     membership = found[0]
     request.organization_name = membership.name  # type: ignore[attr-defined]
+    request.preferences = preferences.of(user)  # type: ignore[attr-defined]
+    request.person = user  # type: ignore[attr-defined]
     return Principal(
         kind=PrincipalKind.USER,
         id=user.pk,

@@ -55,6 +55,8 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     is_superuser = models.BooleanField(default=False)
+    # Their own for the console's pages: identity/preferences.py.
+    preferences = models.JSONField(default=dict, editable=False)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     objects: ClassVar[UserManager] = UserManager()

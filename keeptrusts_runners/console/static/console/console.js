@@ -209,7 +209,7 @@ function known() {
     element.getAttribute("aria-keyshortcuts"),
     nameOf(element) || element.getAttribute("placeholder") || element.labels?.[0]?.textContent || "",
   ]);
-  const rest = controls.filter(([keys]) => !moves.some(([key]) => key === keys));
+  const rest = controls.filter(([keys]) => !moves.some(([key]) => keys.split(" ").includes(key)));
   return [...moves.map(([key, text]) => [key, text]), ...rest];
 }
 
@@ -350,6 +350,7 @@ const pressed = {
   zoneOfBrowser: chooseZone,
   liveToggle: () => setPaused(!isOff()),
   liveShow: showWaiting,
+  keys: help,
 };
 
 document.addEventListener("click", (event) => {
