@@ -12,7 +12,7 @@ from django.db import connection
 from grants import ledger, removals
 from grants.custody_models import LegalHold
 from grants.ledger import Record
-from grants.models import Event, Level
+from grants.models import TOMBSTONE, Event, Level
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.errors import (
@@ -24,8 +24,6 @@ from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import transitions
 from sessions.models import RunnerSession
-
-TOMBSTONE = "evidence.redacted"
 
 
 def _locked(session_id: UUID, by: Principal) -> RunnerSession:

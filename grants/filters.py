@@ -8,8 +8,9 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from grants import reading
+from grants.events import KINDS
 from grants.models import Artifact, Event, GrantState, Level, PermissionGrant
-from grants.reading import LOUD, Found, Span
+from grants.reading import LOUD, Bounds, Found, Span
 from keeptrusts_runners.api.filters import (
     InstantFilter,
     IntegerFilter,
@@ -66,6 +67,21 @@ class EventFilters(EventStreamFilters, SpanFilters):
         pass
 
 
+_OF_CLIENTS = Q(kind__in=sorted(KINDS)) | Q(kind__startswith="x.")
+
+
+class LedgerFilters(EventFilters):
+    """Those of the console's page: also by who wrote, which the kind says, since the server's own
+    kinds cannot be posted."""
+
+    source = WordsFilter(["client", "server"], method="written_by")
+
+    def written_by(self, queryset: QuerySet[Event], name: str, value: list[str]) -> QuerySet[Event]:
+        if len(set(value)) != 1:
+            return queryset
+        return queryset.filter(_OF_CLIENTS if value[0] == "client" else ~_OF_CLIENTS)
+
+
 # An index has what these find, in order.
 _INDEXED = frozenset({"kind", "level"})
 
@@ -77,14 +93,21 @@ def span(query: Mapping[str, str], newest: int) -> Span:
     return Span(after, min(before, newest + 1), backwards="before_seq" in query)
 
 
-def find(query: Mapping[str, str], found: QuerySet[Event], within: Span, limit: int) -> Found:
+def find(
+    query: Mapping[str, str],
+    found: QuerySet[Event],
+    within: Span,
+    limit: int,
+    bounds: Bounds | None = None,
+) -> Found:
     """The first rows of an already filtered ledger, in the way that fits what is asked."""
+    bounds = bounds or reading.of_request()
     if text := query.get("q"):
-        return reading.by_text(found, within, limit, text)
-    asked = query.keys() & (EventFilters.base_filters.keys() - SpanFilters.base_filters.keys())
+        return reading.by_text(found, within, limit, text, bounds)
+    asked = query.keys() & (LedgerFilters.base_filters.keys() - SpanFilters.base_filters.keys())
     levels = query["level"].split(",") if "level" in query else []
     if len(asked) > 1 or not asked <= _INDEXED or not LOUD.issuperset(levels):
-        return reading.by_slice(found, within, limit)
+        return reading.by_slice(found, within, limit, bounds)
     return reading.by_index(found, within, limit, levels)
 
 

@@ -47,6 +47,17 @@ class DecisionForm(forms.Form):
         self.fields["comment"].required = comment_required
 
 
+class ReasonForm(forms.Form):
+    """Why something is done that cannot be undone, or not unseen."""
+
+    reason = forms.CharField(
+        label="Reason",
+        help_text="Kept in the session's ledger.",
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+
 class RevokeForm(forms.Form):
     reason = forms.CharField(
         label="Reason",

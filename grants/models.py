@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
+# The kind of the record that says which records were redacted, and why.
+TOMBSTONE = "evidence.redacted"
+
+
 class Level(models.TextChoices):
     DEBUG = "debug"
     INFO = "info"

@@ -13,7 +13,16 @@ from django.db.models import Count, QuerySet
 
 from grants import reading
 from grants.completeness import completeness as completeness
-from grants.models import Artifact, ArtifactStatus, Event, LedgerHead, Level, PermissionGrant
+from grants.custody_models import LegalHold
+from grants.models import (
+    TOMBSTONE,
+    Artifact,
+    ArtifactStatus,
+    Event,
+    LedgerHead,
+    Level,
+    PermissionGrant,
+)
 from grants.reading import END, Span
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
@@ -24,6 +33,9 @@ from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.queries import Actor, actors
 from sessions.models import RunnerSession
 from sessions.states import EXECUTING
+
+# A session has few redactions; whoever has more finds the rest in the ledger.
+TOMBSTONES_LOOKED_AT = 100
 
 # One round trip. Counters of events are kept at ingest; artifacts and grants are few.
 _COUNTS = """
@@ -100,6 +112,22 @@ def grants_of_organization(organization_id: UUID) -> QuerySet[PermissionGrant]:
     return PermissionGrant.objects.filter(organization_id=organization_id).prefetch_related(
         "decisions"
     )
+
+
+def hold_of(session: RunnerSession) -> LegalHold | None:
+    """The session's legal hold, if there is one."""
+    return LegalHold.objects.filter(session_id=session.id).first()
+
+
+def tombstone_of(session: RunnerSession, seq: int) -> Event | None:
+    """The record that says who redacted this one, and why: the first tombstone after it whose
+    ranges hold it. Tombstones are warnings, so that runner_event_level serves it."""
+    found = events(session).filter(level=Level.WARNING, kind=TOMBSTONE, seq__gt=seq)
+    for each in found.order_by("seq")[:TOMBSTONES_LOOKED_AT]:
+        ranges = (each.data or {}).get("ranges", [])
+        if any(first <= seq <= last for first, last in ranges):
+            return each
+    return None
 
 
 # --- grants, for the pages -------------------------------------------------------------------

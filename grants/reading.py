@@ -7,6 +7,7 @@ which is exact because `seq` has no gaps, and says how far it came.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,21 @@ _STEP = 250
 END = 2**63 - 1
 FACET_RECORDS = 20_000
 FACET_WORDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one reading looks at, at most; `seconds` where a person waits for it."""
+
+    records: int
+    bytes: int
+    seconds: float = 60.0
+
+
+def of_request() -> Bounds:
+    """What a request of the API may look at."""
+    return Bounds(LOOKED_AT, LOOKED_AT_BYTES)
+
 
 # Levels that runner_event_level has.
 LOUD = frozenset({Level.WARNING.value, Level.ERROR.value, Level.CRITICAL.value})
@@ -85,20 +101,22 @@ def by_index(found: QuerySet[Event], span: Span, limit: int, levels: Sequence[st
     return _found(rows[:limit], span, len(rows) <= limit)
 
 
-def by_slice(found: QuerySet[Event], span: Span, limit: int) -> Found:
-    """The rows that match among the first LOOKED_AT records."""
-    slice_ = span.first(LOOKED_AT)
+def by_slice(found: QuerySet[Event], span: Span, limit: int, bounds: Bounds) -> Found:
+    """The rows that match among the first so many records."""
+    slice_ = span.first(bounds.records)
     rows = list(slice_.of(found)[: limit + 1])
     return _found(rows[:limit], span, len(rows) <= limit, slice_.last)
 
 
-def by_text(found: QuerySet[Event], span: Span, limit: int, text: str) -> Found:
+def by_text(found: QuerySet[Event], span: Span, limit: int, text: str, bounds: Bounds) -> Found:
     """The rows with this text, in any case, in kind, step, message, or in a key, a string or a
     number of data. A pattern means nothing: it is found as it is written."""
-    needle = _Needle(text)
+    needle, until = Needle(text), time.monotonic() + bounds.seconds
     seqs: list[int] = []
-    left, bytes_read, end = span.first(LOOKED_AT), 0, span.after
-    while not left.is_empty and len(seqs) <= limit and bytes_read < LOOKED_AT_BYTES:
+    left, bytes_read, end = span.first(bounds.records), 0, span.after
+    while not left.is_empty and len(seqs) <= limit and bytes_read < bounds.bytes:
+        if time.monotonic() > until and end != span.after:
+            break
         step = left.first(_STEP)
         for seq, kind, of_step, body in step.of(found).values_list("seq", "kind", "step", "body"):
             bytes_read += len(body or b"")
@@ -119,12 +137,15 @@ def _found(rows: list[Event], span: Span, all_found: bool, end: int | None = Non
     return Found(rows, looked, left)
 
 
-class _Needle:
+class Needle:
     """What is looked for, also as it would stand in a stored body."""
 
     def __init__(self, text: str) -> None:
         self.text = text.casefold()
         self.written = json.dumps(self.text, ensure_ascii=False)[1:-1]
+
+    def is_of(self, event: Event) -> bool:
+        return self.is_in(event.kind, event.step, event.body)
 
     def is_in(self, kind: str, step: str | None, body: Any) -> bool:
         if self.text in kind or (step is not None and self.text in step.casefold()):
@@ -164,27 +185,37 @@ def histogram(head: LedgerHead) -> Histogram:
     return Histogram(head.began_at, head.bucket_seconds, head.buckets)
 
 
-# One range of the primary key; `word` is a column.
-_WORDS = """
-SELECT {word}, count(*) FROM runner_event
- WHERE organization_id = %(organization)s AND session_id = %(session)s
-   AND seq > %(after)s AND seq < %(before)s AND {word} IS NOT NULL
- GROUP BY {word} ORDER BY count(*) DESC, {word} LIMIT %(words)s
+# One range of the primary key, read once: each row is of one kind, one step or one epoch.
+_FACETS = """
+SELECT grouped, coalesce(kind, step, lease_epoch::text), number FROM (
+    SELECT kind, step, lease_epoch, count(*) AS number,
+           GROUPING(kind, step, lease_epoch) AS grouped,
+           row_number() OVER (PARTITION BY GROUPING(kind, step, lease_epoch)
+                              ORDER BY count(*) DESC, kind, step, lease_epoch) AS place
+      FROM runner_event
+     WHERE organization_id = %(organization)s AND session_id = %(session)s
+       AND seq > %(after)s AND seq < %(before)s
+     GROUP BY GROUPING SETS (kind, step, lease_epoch)) counted
+ WHERE place <= %(words)s AND coalesce(kind, step, lease_epoch::text) IS NOT NULL
+ ORDER BY grouped, place
 """
+_GROUPED = {0b011: "kinds", 0b101: "steps", 0b110: "epochs"}
 
 
 def facets(session: RunnerSession, span: Span) -> dict[str, list[tuple[str, int]]]:
-    """How often each kind and each step occurs in the span, the most frequent FACET_WORDS first."""
+    """How often each kind, each step and each epoch occurs in the span, the most frequent
+    FACET_WORDS of each first."""
     parameters: dict[str, Any] = {
         "organization": session.organization_id,
         "session": session.id,
         "after": span.after,
         "before": span.before,
-        "words": FACET_WORDS,
+        # Records without a step are a group too.
+        "words": FACET_WORDS + 1,
     }
-    counted = {}
+    counted: dict[str, list[tuple[str, int]]] = {name: [] for name in _GROUPED.values()}
     with connection.cursor() as cursor:
-        for name, word in (("kinds", "kind"), ("steps", "step")):
-            cursor.execute(_WORDS.format(word=word), parameters)
-            counted[name] = cursor.fetchall()
+        cursor.execute(_FACETS, parameters)
+        for grouped, word, number in cursor.fetchall():
+            counted[_GROUPED[grouped]].append((word, number))
     return counted

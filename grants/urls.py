@@ -9,7 +9,8 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
-from grants.pages import artifacts, events, files, permission_grants, stream
+from grants.pages import artifacts, events, files, permission_grants, records, stream
+from keeptrusts_runners.api.answers import NDJSON, TEXT
 
 _ONE = "sessions/<sess:session_id>"
 _ARTIFACT = f"{_ONE}/artifacts/<art:artifact_id>"
@@ -66,7 +67,16 @@ page_urlpatterns = [
     path("runners/stream", stream.stream, name="stream"),
     path("runners/approvals", permission_grants.inbox, name="approvals"),
     path(f"{_PAGE}/events", events.events, name="session_events"),
-    path(f"{_PAGE}/events/<int:seq>", events.event, name="session_event"),
+    path(f"{_PAGE}/events/rows", events.rows, name="session_event_rows"),
+    path(f"{_PAGE}/events.txt", events.download, {"media_type": TEXT}, name="session_events_text"),
+    path(
+        f"{_PAGE}/events.ndjson",
+        events.download,
+        {"media_type": NDJSON},
+        name="session_events_ndjson",
+    ),
+    path(f"{_PAGE}/events/<int:seq>", records.event, name="session_event"),
+    path(f"{_PAGE}/events/<int:seq>/redact", records.redact, name="session_event_redact"),
     path(_ARTIFACT_PAGE, files.artifact, name="session_artifact"),
     path(f"{_ARTIFACT_PAGE}/preview", artifacts.preview, name="session_artifact_preview"),
     path(f"{_ARTIFACT_PAGE}/image", artifacts.image, name="session_artifact_image"),

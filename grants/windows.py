@@ -1,66 +1,103 @@
-"""Events by the windowful: reading a ledger of any length costs the same at its start and end."""
+"""Events by the windowful: reading a ledger of any length costs the same at its start and end.
+
+What a filter leaves of a ledger is read within bounds, so a window says which records were looked
+at; whoever wants more goes on from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grants import queries, reading
+from django.db.models import QuerySet
+
+from grants import filters, queries, reading
 from grants.models import Event
 from grants.queries import ERRORS
-from grants.reading import END, Span
+from grants.reading import Bounds, Span
 from sessions.models import RunnerSession
 
-ROWS = 200
+ROWS = 500
+# A person waits for it, and may go on: more than a request of the API looks at.
+BOUNDS = Bounds(records=100_000, bytes=128 * 1024 * 1024, seconds=1.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some events of a session in order, and whether there are more on either side."""
+    """Some events of a session in order; `looked` is which records were looked at for them, of
+    `newest`. `hidden` is the one that is there although the filter would hide it."""
 
     rows: list[Event]
-    older: bool
-    newer: bool
+    looked: Span
+    newest: int
+    hidden: int | None = None
 
     @property
     def first(self) -> int:
-        return self.rows[0].seq if self.rows else 0
+        """The first record that was looked at."""
+        return self.looked.after + 1
 
     @property
     def last(self) -> int:
-        return self.rows[-1].seq if self.rows else 0
+        return self.looked.before - 1
+
+    @property
+    def older(self) -> bool:
+        return self.looked.after > 0
+
+    @property
+    def newer(self) -> bool:
+        return self.last < self.newest
 
 
-def after(session: RunnerSession, seq: int, levels: Sequence[str] = ()) -> Window:
-    """The first events behind `seq`, of these levels (from warning up) where some are named. The
-    cost does not depend on how far that is."""
-    found = reading.by_index(queries.events(session), Span(seq, END), ROWS, levels)
-    return Window(found.rows, older=seq > 0, newer=not found.left.is_empty)
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A session's records as a query with these filters leaves them; `found` is already narrowed
+    by them."""
+
+    session: RunnerSession
+    query: Mapping[str, str]
+    found: QuerySet[Event]
+
+    @property
+    def newest(self) -> int:
+        return self.session.ledger_head.seq
+
+    def after(self, seq: int, limit: int | None = None) -> Window:
+        """The first rows behind `seq`. The cost does not depend on how far that is."""
+        read = self._find(Span(min(seq, self.newest), self.newest + 1), limit)
+        return Window(read.rows, read.looked, self.newest)
+
+    def before(self, seq: int | None = None, limit: int | None = None) -> Window:
+        """The last rows before `seq`, or the very last."""
+        end = self.newest + 1 if seq is None else max(1, min(seq, self.newest + 1))
+        read = self._find(Span(0, end, backwards=True), limit)
+        return Window(read.rows[::-1], read.looked, self.newest)
+
+    def around(self, seq: int) -> Window:
+        """The window in whose middle `seq` stands, which is there whatever the filter says."""
+        window = self.after(max(0, seq - ROWS // 2))
+        if not self.query or any(row.seq == seq for row in window.rows):
+            return window
+        itself = queries.events(self.session).filter(seq=seq).first()
+        if itself is None:
+            return window
+        rows = sorted([*window.rows, itself], key=lambda row: row.seq)
+        return Window(rows, window.looked, self.newest, hidden=seq)
+
+    def _find(self, span: Span, limit: int | None) -> reading.Found:
+        return filters.find(self.query, self.found, span, limit or ROWS, BOUNDS)
 
 
-def before(
-    session: RunnerSession,
-    seq: int | None = None,
-    levels: Sequence[str] = (),
-    limit: int | None = None,
-) -> Window:
-    """The last events before `seq`, or the very last."""
-    span = Span(0, END if seq is None else seq, backwards=True)
-    found = reading.by_index(queries.events(session), span, limit or ROWS, levels)
-    return Window(found.rows[::-1], older=not found.left.is_empty, newer=seq is not None)
+def first_error(session: RunnerSession, *, after: int = 0) -> int | None:
+    """The number of the first error behind `after`. Served by runner_event_level."""
+    return _error(session, Span(after, reading.END))
 
 
-def around(session: RunnerSession, seq: int, levels: Sequence[str] = ()) -> Window:
-    """The window in whose middle `seq` stands, which is there whatever its level."""
-    window = after(session, max(0, seq - ROWS // 2), levels)
-    itself = queries.events(session).filter(seq=seq).first() if levels else None
-    if itself is None or any(row.seq == seq for row in window.rows):
-        return window
-    rows = sorted([*window.rows, itself], key=lambda row: row.seq)
-    return Window(rows[:ROWS], window.older, window.newer or len(rows) > ROWS)
+def last_error(session: RunnerSession, *, before: int) -> int | None:
+    return _error(session, Span(0, before, backwards=True))
 
 
-def first_error(session: RunnerSession) -> int | None:
-    """The number of the first error event. Served by runner_event_level."""
-    found = reading.by_index(queries.events(session), Span(0, END), 1, ERRORS)
+def _error(session: RunnerSession, span: Span) -> int | None:
+    found = reading.by_index(queries.events(session), span, 1, ERRORS)
     return found.rows[0].seq if found.rows else None

@@ -14,10 +14,15 @@ from collections.abc import Iterator
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _KEPT = frozenset("\n\t")
+# Nearly all text has none of these, and need not be looked at letter by letter.
+_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 def pieces(text: str) -> Iterator[tuple[str, bool]]:
     """The text in pieces, each with whether it is the spelling of a character that is not seen."""
+    if not _SUSPECT.search(text):
+        yield text, False
+        return
     plain: list[str] = []
     for character in _ANSI.sub("", text):
         if character in _KEPT or unicodedata.category(character) not in _UNSEEN:

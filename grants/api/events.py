@@ -17,7 +17,6 @@ from grants.filters import EventFilters, SpanFilters
 from grants.models import Event
 from grants.reading import Span
 from grants.serializers import EventIn, EventOut, FacetsOut, HistogramOut, IngestedOut
-from keeptrusts_runners import ids
 from keeptrusts_runners.api import body, pagination, strict_json
 from keeptrusts_runners.api.answers import JSON, NDJSON, TEXT
 from keeptrusts_runners.api.examples import Example
@@ -38,7 +37,6 @@ from keeptrusts_runners.errors import (
     NotLeaseHolder,
     field_error,
 )
-from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 
@@ -112,16 +110,9 @@ class EventViewSet(ApiViewSet):
         span = filters.span(request.GET, queries.head(session).seq)
         if self.media_type != JSON:
             _refuse(request, "limit", "cursor", "q")
-            return self._export(session_id, found, Span(span.after, span.before))
+            whole = Span(span.after, span.before)
+            return exports.export(session_id, found, whole, self.media_type, by=self.principal)
         return self._page(request, found, span)
-
-    def _export(self, session_id: UUID, found: QuerySet[Event], span: Span) -> HttpResponseBase:
-        """On record like every export, in the request's transaction, before a line is read."""
-        detail = {**_searched(span), "media_type": self.media_type}
-        exported, by = ids.encode("sess", session_id), self.principal.actor
-        entry = audit.Entry("events.exported", exported, by, detail=detail)
-        audit.record(self.organization_id, [entry])
-        return exports.export(session_id, found, span, self.organization_id, self.media_type)
 
     def _page(self, request: Request, found: QuerySet[Event], span: Span) -> HttpResponse:
         order = ("-seq",) if span.backwards else ("seq",)
@@ -133,7 +124,7 @@ class EventViewSet(ApiViewSet):
         answer = list_answer(
             read.rows, pagination.cursor_after([end], request, order) if more else None, EventOut
         )
-        return self.answer(answer | _searched(read.looked))
+        return self.answer(answer | exports.searched(read.looked))
 
     def histogram(self, request: Request, session_id: UUID) -> HttpResponse:
         """Count a session's events over time: at most sixty buckets, by level, kept at ingest."""
@@ -160,12 +151,13 @@ class EventViewSet(ApiViewSet):
         span = filters.span(request.GET, head.seq)
         from_end = span.backwards or span.after == 0
         looked = Span(span.after, span.before, backwards=from_end).first(reading.FACET_RECORDS)
+        found = reading.facets(session, looked)
         counted = {
-            name: [{"value": value, "count": count} for value, count in rows]
-            for name, rows in reading.facets(session, looked).items()
+            name: [{"value": value, "count": count} for value, count in found[name]]
+            for name in ("kinds", "steps")
         }
         levels = reading.histogram(head).by_level()
-        answer = {"events": head.events, "levels": levels, **counted, **_searched(looked)}
+        answer = {"events": head.events, "levels": levels, **counted, **exports.searched(looked)}
         return self.answer(FacetsOut.render(answer))
 
     @idempotent
@@ -237,13 +229,6 @@ class EventViewSet(ApiViewSet):
         answer = EventOut.render(event)
         answer["desired_state"] = str(ingested.session.desired_state)
         return self.answer(answer, 201)
-
-
-def _searched(looked: Span) -> dict[str, int | None]:
-    """The records that were looked at, as answers tell them."""
-    if looked.is_empty:
-        return {"searched_from": None, "searched_to": None}
-    return {"searched_from": looked.after + 1, "searched_to": looked.before - 1}
 
 
 def _refuse(request: Request, *names: str) -> None:

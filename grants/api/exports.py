@@ -16,12 +16,14 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
 from grants.models import Event
-from grants.reading import Span
+from grants.reading import Needle, Span
 from grants.serializers import EventOut
 from keeptrusts_runners import ids
 from keeptrusts_runners.api import answers
 from keeptrusts_runners.api.answers import NDJSON, TEXT
 from keeptrusts_runners.clock import rfc3339
+from keeptrusts_runners.evidence import audit
+from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
 from keeptrusts_runners.plain_text import plain
 
@@ -55,27 +57,49 @@ _SUFFIXES = {NDJSON: "ndjson", TEXT: "txt"}
 
 
 def stream(
-    found: QuerySet[Event], span: Span, organization_id: UUID, media_type: str
+    found: QuerySet[Event],
+    span: Span,
+    organization_id: UUID,
+    media_type: str,
+    needle: Needle | None = None,
 ) -> Iterator[bytes]:
     """The lines of what is found in the span, in order, a range of records at a time."""
     write, left = _WRITERS[media_type], span
     while not left.is_empty:
         step = left.first(_STEP)
         with organization_scope(organization_id):
-            lines = b"".join(write(event) for event in step.of(found))
+            rows = [row for row in step.of(found) if needle is None or needle.is_of(row)]
+            lines = b"".join(map(write, rows))
         if lines:
             yield lines
         left = left.beyond(step.last)
 
 
+def searched(looked: Span) -> dict[str, int | None]:
+    """The records that were looked at, as answers tell them."""
+    if looked.is_empty:
+        return {"searched_from": None, "searched_to": None}
+    return {"searched_from": looked.after + 1, "searched_to": looked.before - 1}
+
+
 def export(
-    session_id: UUID, found: QuerySet[Event], span: Span, organization_id: UUID, media_type: str
+    session_id: UUID,
+    found: QuerySet[Event],
+    span: Span,
+    media_type: str,
+    *,
+    by: Principal,
+    needle: Needle | None = None,
 ) -> StreamingHttpResponse:
     """The lines as a download. They are read while they are sent, after the request's own
-    transaction."""
-    name = f"{ids.encode('sess', session_id)}.events.{_SUFFIXES[media_type]}"
+    transaction; in this one it is put on record, before a line is read."""
+    exported = ids.encode("sess", session_id)
+    detail = {**searched(span), "media_type": media_type}
+    entry = audit.Entry("events.exported", exported, by.actor, detail=detail)
+    audit.record(by.organization_id, [entry])
+    name = f"{exported}.events.{_SUFFIXES[media_type]}"
     response = StreamingHttpResponse(
-        stream(found, span, organization_id, media_type),
+        stream(found, span, by.organization_id, media_type, needle),
         content_type=f"{media_type}; charset=utf-8",
     )
     response["Content-Disposition"] = f'attachment; filename="{name}"'

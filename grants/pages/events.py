@@ -1,106 +1,120 @@
-"""/runners/sessions/{id}/events: the ledger in windows, and one record."""
+"""/runners/sessions/{id}/events: the ledger in windows, what comes after them, and as a file."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import render
-from django.urls import reverse
+from django.shortcuts import redirect, render
 
-from grants import queries, windows
-from grants.models import Level
-from grants.queries import ERRORS
-from grants.windows import Window
-from keeptrusts_runners.api.filters import check_parameters, invalid
+from grants import reading, windows
+from grants.api import exports
+from grants.pages import event_places
+from grants.pages.event_bars import HEIGHT, WIDTH, bars
+from grants.pages.event_places import PLACES, Asked, facets
+from grants.reading import Span
+from grants.windows import Ledger, Window
+from keeptrusts_runners.api.filters import invalid
+from keeptrusts_runners.console import panels
 from keeptrusts_runners.console.access import Page, page
-from keeptrusts_runners.console.navigation import Link
-from keeptrusts_runners.console.responses import is_fragment
-from keeptrusts_runners.errors import NotFound
 from sessions import queries as session_queries
-from sessions.models import RunnerSession
 from sessions.pages.frame import frame
-
-_PLACES = ("after", "before", "at")
-_SEQ = re.compile(r"[0-9]{1,15}")
-_LEVELS = {
-    "": (),
-    "warning": (Level.WARNING.value, *ERRORS),
-    "error": ERRORS,
-}
 
 
 @page()
 def events(request: Page, session_id: UUID) -> HttpResponse:
-    """`GET /runners/sessions/{id}/events`: a window by number, `?after=`, `?before=`, `?at=` or
-    `?tail=1`, at a level or above (`?level=`)."""
+    """`GET /runners/sessions/{id}/events`: a window by number, `?after=`, `?before=`, `?at=` (one,
+    or a range that is marked) or `?tail=1`, of what the filters leave; `?error_after=` and
+    `?error_before=` lead to an error."""
+    if cleaned := event_places.without_empty(request):
+        return redirect(cleaned)
     session = session_queries.detail(session_id, by=request.principal)
-    check_parameters(request, {*_PLACES, "tail", "level"})
-    level = request.GET.get("level", "")
-    if level not in _LEVELS:
-        raise invalid("level", "is one of warning, error.")
-    window, place = _window(request, session, _LEVELS[level])
+    asked, ledger = event_places.read(request, session, *PLACES)
+    if (elsewhere := _error(request, asked)) is not None:
+        return redirect(elsewhere)
+    marked = event_places.marked(request) or range(0)
+    window = _window(request, ledger, marked)
     context = {
         **frame(session, "Events"),
-        "window": window,
-        "level": level,
-        "facets": _facets(session, level),
-        "refresh": _refresh(session, window, level, place),
+        **_rows(asked, window, marked),
+        "follows": not session.is_final and not window.newer,
+        "focus": marked.start or (window.rows[0].seq if window.rows else 0),
+        "is_partial": bool(asked.filters) and len(window.rows) < windows.ROWS,
     }
-    name = "_events" if is_fragment(request) else "events"
-    return render(request, f"runners/events/{name}.html", context)
+    return render(request, "runners/events/events.html", context | _around(asked))
 
 
-def _window(request: Page, session: RunnerSession, levels: Any) -> tuple[Window, str]:
-    """The window that is asked for, and what asked for it."""
-    for place in _PLACES:
-        if place not in request.GET:
-            continue
-        text = request.GET[place]
-        if not _SEQ.fullmatch(text):
-            raise invalid(place, "must be the number of an event.")
-        read = {"after": windows.after, "before": windows.before, "at": windows.around}[place]
-        return read(session, int(text), levels), place
+def _rows(asked: Asked, window: Window, marked: range) -> dict[str, Any]:
+    """What the rows themselves are drawn from."""
+    return {"asked": asked, "window": window, "rows": window.rows, "marked": marked}
+
+
+def _around(asked: Asked) -> dict[str, Any]:
+    """What stands above the window."""
+    kept = reading.histogram(asked.session.ledger_head)
+    return {
+        "facets": panels.load(lambda: facets(asked)),
+        "bars": bars(kept, lambda seq: asked.place(seq)),
+        "bar_seconds": kept.width_seconds,
+        "drawing": (WIDTH, HEIGHT),
+    }
+
+
+def _error(request: Page, asked: Asked) -> str | None:
+    """The address of the next error, or of the one before."""
+    if (seq := event_places.number(request, "error_after")) is not None:
+        found, side = windows.first_error(asked.session, after=seq), "after"
+    elif (seq := event_places.number(request, "error_before")) is not None:
+        found, side = windows.last_error(asked.session, before=seq), "before"
+    else:
+        return None
+    if found is not None:
+        return asked.place(found)
+    messages.info(request, f"There is no error {side} event {seq:,}.")
+    return asked.place(max(seq, 1))
+
+
+def _window(request: Page, ledger: Ledger, marked: range) -> Window:
+    if marked:
+        return ledger.around(marked.start)
+    if (seq := event_places.number(request, "after")) is not None:
+        return ledger.after(seq)
+    if (seq := event_places.number(request, "before")) is not None:
+        return ledger.before(seq)
+    session = ledger.session
     if "tail" in request.GET or not session.is_final:
-        # Half a window, so that as many rows again may come before it is full.
-        return windows.before(session, levels=levels, limit=windows.ROWS // 2), "tail"
-    if session.ledger_head.errors and not levels and (seq := windows.first_error(session)):
-        return windows.around(session, seq), "at"
-    return windows.after(session, 0, levels), "after"
-
-
-def _refresh(session: RunnerSession, window: Window, level: str, place: str) -> str:
-    """Where the rows are fetched again while they may grow: from the same first row, so that
-    nothing moves; empty when nothing will come."""
-    if session.is_final or place not in ("tail", "after") or len(window.rows) >= windows.ROWS:
-        return ""
-    start = max(window.first - 1, 0)
-    suffix = f"&level={level}" if level else ""
-    return f"{reverse('session_events', args=[session.id])}?after={start}{suffix}"
-
-
-def _facets(session: RunnerSession, level: str) -> list[Link]:
-    """Exact, for the counters are kept at ingest."""
-    here, head = reverse("session_events", args=[session.id]), session.ledger_head
-    counted = (
-        ("", "All", head.events),
-        ("warning", "Warnings and errors", head.warnings + head.errors),
-        ("error", "Errors", head.errors),
-    )
-    return [
-        Link(label, f"{here}?level={word}" if word else here, word == level, f"{count:,}")
-        for word, label, count in counted
-    ]
+        # Half a window: as many rows again may come before it is full.
+        return ledger.before(limit=windows.ROWS // 2)
+    if session.ledger_head.errors and not ledger.query and (seq := windows.first_error(session)):
+        return ledger.around(seq)
+    return ledger.after(0)
 
 
 @page()
-def event(request: Page, session_id: UUID, seq: int) -> HttpResponse:
-    """`GET /runners/sessions/{id}/events/{seq}`: one record, whole."""
+def rows(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET /runners/sessions/{id}/events/rows?after=`: the rows behind a number, at most a window
+    of them and of what the filters leave; 204 where there are none."""
     session = session_queries.detail(session_id, by=request.principal)
-    found = queries.events(session).filter(seq=seq).first() if seq < 2**63 else None
-    if found is None:
-        raise NotFound
-    context = {**frame(session, "Event"), "event": found}
-    return render(request, "runners/events/event.html", context)
+    asked, ledger = event_places.read(request, session, "after")
+    seq = event_places.number(request, "after")
+    if seq is None:
+        raise invalid("after", "must be the number of an event.")
+    window = ledger.after(seq)
+    if not window.rows:
+        return HttpResponse(status=204)
+    return render(request, "runners/events/_items.html", _rows(asked, window, range(0)))
+
+
+@page()
+def download(request: Page, session_id: UUID, media_type: str) -> HttpResponse:
+    """`GET /runners/sessions/{id}/events.txt` and `.ndjson`: all that the filters leave, streamed
+    in order, from the first record to the newest of now."""
+    session = session_queries.detail(session_id, by=request.principal)
+    asked, ledger = event_places.read(request, session)
+    whole = Span(0, ledger.newest + 1)
+    answer = exports.export(
+        session.id, ledger.found, whole, media_type, by=request.principal, needle=asked.needle
+    )
+    return cast(HttpResponse, answer)

@@ -235,7 +235,7 @@ def test_a_text_is_found_where_a_plain_look_at_every_word_finds_it(
     expected = any(text.casefold() in word.casefold() for word in words)
     encoded = raw.encode("utf-8", errors="surrogatepass")
     if b"\xed" not in encoded:
-        assert reading._Needle(text).is_in("", None, encoded) == expected
+        assert reading.Needle(text).is_in("", None, encoded) == expected
 
 
 def _flat(value: Any) -> Iterator[str]:

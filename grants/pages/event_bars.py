@@ -1,0 +1,82 @@
+"""The histogram of a session's events, as a drawing and as the table behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from grants.histogram import LEVELS, Histogram
+
+WIDTH, HEIGHT = 600, 48
+_FEWEST = 20
+
+
+class Part(NamedTuple):
+    """A piece of a bar, `tone` as in the style sheet."""
+
+    tone: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The events of a bucket of time; `url` leads to the first of them."""
+
+    starts_at: datetime
+    ends_at: datetime
+    events: int
+    warnings: int
+    errors: int
+    url: str
+    x: float
+    width: float
+    parts: list[Part]
+
+
+def bars(kept: Histogram, address: Callable[[int], str]) -> list[Bar]:
+    """The buckets that are not empty. The records of one follow those of the one before, so that
+    the figures alone say with which number each begins."""
+    buckets = list(kept.buckets())
+    totals = [_events(bucket) for bucket in buckets]
+    slot = WIDTH / max(len(buckets), _FEWEST)
+    width, scale = timedelta(seconds=kept.width_seconds), HEIGHT / max([*totals, 1])
+    found, first = [], 1
+    for place, (bucket, events) in enumerate(zip(buckets, totals, strict=True)):
+        if events:
+            found.append(
+                Bar(
+                    starts_at=bucket["starts_at"],
+                    ends_at=bucket["starts_at"] + width,
+                    events=events,
+                    warnings=bucket["warning"],
+                    errors=bucket["error"] + bucket["critical"],
+                    url=address(first),
+                    x=round(place * slot, 1),
+                    width=round(slot - 1, 1),
+                    parts=list(_stacked(bucket, events, scale)),
+                )
+            )
+        first += events
+    return found
+
+
+def _events(bucket: dict[str, Any]) -> int:
+    return sum(bucket[level] for level in LEVELS)
+
+
+def _stacked(bucket: dict[str, Any], events: int, scale: float) -> Iterator[Part]:
+    """Errors at the bottom, warnings on them, the rest on top; what is there is seen."""
+    errors, warnings = bucket["error"] + bucket["critical"], bucket["warning"]
+    y = float(HEIGHT)
+    for tone, number in (
+        ("failed", errors),
+        ("expired", warnings),
+        ("pending", events - errors - warnings),
+    ):
+        if number:
+            height = max(number * scale, 1.0)
+            y -= height
+            yield Part(tone, round(max(y, 0), 1), round(height, 1))
