@@ -6,7 +6,7 @@ behind either. Nobody is above this, superusers included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -73,6 +73,21 @@ def deny(session_id: UUID, grant_id: UUID, *, by: Principal, comment: str) -> Pe
     _decide(grant, "deny", by, comment, now, None, None)
     ledger.append({session.id: access.deny(grant, session, by=by, now=now, comment=comment)})
     return grant
+
+
+def deny_each(
+    wanted: Sequence[tuple[UUID, UUID]], *, by: Principal, comment: str
+) -> tuple[list[PermissionGrant], list[UUID]]:
+    """Deny these, as (session, grant); those that are denied now, and those that somebody has
+    decided on or the clock has ended meanwhile. Sessions are locked in their order, as whatever
+    locks several does."""
+    denied, skipped = [], []
+    for session_id, grant_id in sorted(wanted):
+        try:
+            denied.append(deny(session_id, grant_id, by=by, comment=comment))
+        except AlreadyDecided:
+            skipped.append(grant_id)
+    return denied, skipped
 
 
 def _open_request(

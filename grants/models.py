@@ -344,6 +344,18 @@ class PermissionGrant(models.Model):
                 condition=Q(state__in=[state.value for state in OPEN_GRANT_STATES]),
                 name="runner_grant_open",
             ),
+            # Requests that nobody decided on in time; the sweep may be late.
+            models.Index(
+                fields=["organization", "-id"],
+                condition=Q(state__in=["requested", "lapsed"]),
+                name="runner_grant_lapsed",
+            ),
+            # What one revocation has ended.
+            models.Index(
+                fields=["organization", "-ended_at", "-id"],
+                condition=Q(state="revoked"),
+                name="runner_grant_revoked",
+            ),
             # What was in force at an instant.
             models.Index(
                 fields=["organization", "-activated_at", "-id"],
@@ -398,6 +410,9 @@ class Decision(models.Model):
 
     class Meta:
         db_table = "runner_grant_decision"
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="runner_grant_decision_newest")
+        ]
         constraints = [
             UniqueConstraint(fields=["grant", "by"], name="runner_grant_decision_once"),
             CheckConstraint(

@@ -31,6 +31,8 @@ from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.evidence.file_names import Listed, sums
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.queries import Actor, actors
+from profiles.models import RunnerProfile
+from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession
 from sessions.states import EXECUTING
 
@@ -171,19 +173,14 @@ def attention(*, by: Principal) -> Attention:
     return Attention(waiting, oldest, broken[:BROKEN_NAMED], count, damaged)
 
 
-def requests(*, by: Principal) -> QuerySet[PermissionGrant]:
-    """What waits for a decision, the first to lapse first."""
-    waiting = PermissionGrant.objects.waiting()
-    return _with_session(waiting, by).order_by("request_lapses_at", "id")
-
-
 def in_force(*, by: Principal) -> QuerySet[PermissionGrant]:
     """What is active now, the first to end first."""
     usable = PermissionGrant.objects.usable()
-    return _with_session(usable, by).order_by("expires_at", "id")
+    return with_session(usable, by).order_by("expires_at", "id")
 
 
-def _with_session(found: QuerySet[PermissionGrant], by: Principal) -> QuerySet[PermissionGrant]:
+def with_session(found: QuerySet[PermissionGrant], by: Principal) -> QuerySet[PermissionGrant]:
+    """The organization's own, with sessions, profiles and decisions."""
     return (
         found.filter(organization_id=by.organization_id)
         .select_related("session__profile")
@@ -195,10 +192,34 @@ def _with_session(found: QuerySet[PermissionGrant], by: Principal) -> QuerySet[P
 def grant(session_id: UUID, grant_id: UUID, *, by: Principal) -> PermissionGrant:
     """One grant of one session, with both. Raises NotFound, also for another session's."""
     named = PermissionGrant.objects.filter(session_id=session_id, id=grant_id)
-    found = _with_session(named, by).first()
+    found = with_session(named, by).first()
     if found is None:
         raise NotFound
     return found
+
+
+def earlier(grant: PermissionGrant, limit: int = 10) -> list[PermissionGrant]:
+    """What was asked for before of the same operation in this grant's session, the newest first.
+    Served by runner_grant_newest."""
+    found = list(
+        grants(grant.session_id).filter(operation=grant.operation, id__lt=grant.id)
+        .order_by("-id")[:limit]
+    )  # fmt: skip
+    for each in found:
+        each.session = grant.session
+    return found
+
+
+def around_request(grant: PermissionGrant, side: int) -> list[Event]:
+    """The record of this request with so many before and after it. Its place is found among the
+    session's requests, by runner_event_kind: requests of a session are recorded one by one."""
+    of_session = events(grant.session)
+    asked = of_session.filter(kind="grant.requested", recorded_at__gte=grant.requested_at)
+    record = asked.order_by("seq").values_list("seq", flat=True).first()
+    if record is None:
+        return []
+    near = of_session.filter(seq__gte=record - side, seq__lt=record + side)
+    return list(near.order_by("seq"))
 
 
 def grants_of(session: RunnerSession, limit: int = 50) -> list[PermissionGrant]:
@@ -207,6 +228,18 @@ def grants_of(session: RunnerSession, limit: int = 50) -> list[PermissionGrant]:
     for each in found:
         each.session = session
     return found
+
+
+def profile_names(*, by: Principal) -> list[tuple[UUID, str]]:
+    own = RunnerProfile.objects.in_organization(by.organization_id)
+    return list(own.order_by("name").values_list("id", "name"))
+
+
+def executor_names(*, by: Principal, limit: int = 100) -> list[tuple[UUID, str]]:
+    """Those that were seen last."""
+    own = RunnerExecutor.objects.filter(organization_id=by.organization_id)
+    found = own.order_by("-last_seen_at").values_list("id", "name", "account")
+    return [(key, name or account) for key, name, account in found[:limit]]
 
 
 def active_grants(session_ids: Iterable[UUID]) -> Mapping[UUID, int]:

@@ -40,18 +40,33 @@ def revoke_all(
     `operation` is a name, or a prefix that ends in `*`. A grant that is asked for meanwhile is not
     among them. Raises PermissionDenied for machines, Invalid for an id that leads nowhere.
     """
-    by.require(Scope.WRITE)
-    if not by.is_person:
-        raise PermissionDenied("People revoke what others hold; a machine revokes its own.")
-    _require_known(by, profile_id, executor_id)
-    wanted = _open(by.organization_id).filter(_all_of(operation, profile_id, executor_id))
-    found = list(wanted.values_list("session_id", "id")[: MAX_REVOKED + 1])
+    _require_allowed(by, profile_id, executor_id)
+    matching = _open(by.organization_id).filter(_all_of(operation, profile_id, executor_id))
+    found = list(matching.values_list("session_id", "id")[: MAX_REVOKED + 1])
     ended = _revoke(found[:MAX_REVOKED], reason, by)
     log.warning("grants.revoked", by=by.actor, grants=len(ended), operation=operation)
     return ended, len(found) > MAX_REVOKED
 
 
-def _require_known(by: Principal, profile_id: UUID | None, executor_id: UUID | None) -> None:
+def wanted(
+    *,
+    by: Principal,
+    operation: str | None = None,
+    profile_id: UUID | None = None,
+    executor_id: UUID | None = None,
+) -> list[PermissionGrant]:
+    """What revoke_all would end if it came now, with sessions, and one more if it would leave
+    some. Raises like it."""
+    _require_allowed(by, profile_id, executor_id)
+    matching = _open(by.organization_id).filter(_all_of(operation, profile_id, executor_id))
+    with_session = matching.select_related("session__profile").prefetch_related("decisions")
+    return list(with_session[: MAX_REVOKED + 1])
+
+
+def _require_allowed(by: Principal, profile_id: UUID | None, executor_id: UUID | None) -> None:
+    by.require(Scope.WRITE)
+    if not by.is_person:
+        raise PermissionDenied("People revoke what others hold; a machine revokes its own.")
     own = {"organization_id": by.organization_id}
     if profile_id and not RunnerProfile.objects.filter(id=profile_id, **own).exists():
         raise unknown_reference("/profile_id")

@@ -81,6 +81,54 @@ class Standing:
     def is_revocable(self) -> bool:
         return self.state in OPEN_GRANT_STATES and self.by.has(Scope.WRITE)
 
+    @property
+    def is_renewable(self) -> bool:
+        """It is in force, the rule leaves time, and this person may ask for it."""
+        grant = self.grant
+        return (
+            self.by.has(Scope.WRITE)
+            and not grant.single_use
+            and access.why_not(grant, self.session, self.now) is None
+            and grant.expires_at is not None
+            and grant.renewable_until is not None
+            and grant.renewable_until > grant.expires_at
+        )
+
+    @property
+    def why_unusable(self) -> str:
+        """What keeps an active grant from being used now; empty when nothing does."""
+        if self.state != GrantState.ACTIVE:
+            return ""
+        found = access.why_not(self.grant, self.session, self.now) or ""
+        return found.replace("_", " ")
+
+    @property
+    def ends_soon(self) -> bool:
+        """Less than a fifth of its time is left."""
+        begun, ends = self.grant.activated_at, self.grant.expires_at
+        if self.state != GrantState.ACTIVE or begun is None or ends is None:
+            return False
+        return (ends - self.now) < (ends - begun) / 5
+
+    @property
+    def decided_at(self) -> datetime | None:
+        """When the request was over: by the last decision, or when it took effect without one."""
+        if self.state == GrantState.REQUESTED:
+            return None
+        if self.decisions:
+            return self.decisions[-1].at
+        return self.grant.activated_at or self.grant.ended_at
+
+    @property
+    def longest_seconds(self) -> int:
+        """How long the rule lets access last, renewals included."""
+        return policy.max_ttl_seconds(self.grant.rule)
+
+    @property
+    def pattern(self) -> str:
+        """The operations of the rule that it falls under; empty where there is none."""
+        return str((self.grant.rule or {}).get("operation", ""))
+
     @cached_property
     def why_not(self) -> str:
         """What keeps this person from approving it; empty when nothing does."""

@@ -9,7 +9,17 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
-from grants.pages import artifacts, events, files, permission_grants, records, stream
+from grants.pages import (
+    artifacts,
+    authority,
+    events,
+    files,
+    inbox,
+    permission_grants,
+    records,
+    revocations,
+    stream,
+)
 from keeptrusts_runners.api.answers import NDJSON, TEXT
 
 _ONE = "sessions/<sess:session_id>"
@@ -65,7 +75,11 @@ _GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
 
 page_urlpatterns = [
     path("runners/stream", stream.stream, name="stream"),
-    path("runners/approvals", permission_grants.inbox, name="approvals"),
+    path("runners/approvals", inbox.index, name="approvals"),
+    path("runners/authority", authority.at, name="authority"),
+    path("runners/approvals/deny", inbox.deny, name="approvals_deny"),
+    path("runners/approvals/revoke", revocations.revoke, name="approvals_revoke"),
+    path("runners/approvals/revoked", revocations.revoked, name="approvals_revoked"),
     path(f"{_PAGE}/events", events.events, name="session_events"),
     path(f"{_PAGE}/events/rows", events.rows, name="session_event_rows"),
     path(f"{_PAGE}/events.txt", events.download, {"media_type": TEXT}, name="session_events_text"),
@@ -83,8 +97,11 @@ page_urlpatterns = [
     path(f"{_ARTIFACT_PAGE}/verify", artifacts.verify, name="session_artifact_verify"),
     path("runners/artifacts/damaged", artifacts.damaged, name="damaged_artifacts"),
     path(f"{_PAGE}/evidence", files.evidence, name="session_evidence"),
+    path(f"{_PAGE}/grants", permission_grants.of_session, name="session_grants"),
+    path(f"{_PAGE}/grants/new", permission_grants.ask, name="grant_request"),
     path(_GRANT_PAGE, permission_grants.grant, name="grant"),
     path(f"{_GRANT_PAGE}/approve", permission_grants.approve, name="grant_approve"),
     path(f"{_GRANT_PAGE}/deny", permission_grants.deny, name="grant_deny"),
+    path(f"{_GRANT_PAGE}/renew", permission_grants.renew, name="grant_renew"),
     path(f"{_GRANT_PAGE}/revoke", permission_grants.revoke, name="grant_revoke"),
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from django import template
 from django.template import Context
 
-from grants.forms import DecisionForm, RevokeForm
+from grants.forms import DecisionForm, RenewForm, RevokeForm
 from grants.standing import Standing
 
 register = template.Library()
@@ -30,6 +30,7 @@ def grant(
 ) -> dict[str, Any]:
     decision = DecisionForm(standing.grant, comment_required=standing.comment_required)
     revoking = RevokeForm(standing.grant)
+    renewing = RenewForm(standing.grant, standing.session.lease_epoch)
     return {
         "request": context["request"],
         "standing": standing,
@@ -39,5 +40,6 @@ def grant(
         "back": back,
         "decision": refused if isinstance(refused, DecisionForm) else decision,
         "revoking": refused if isinstance(refused, RevokeForm) else revoking,
+        "renewing": refused if isinstance(refused, RenewForm) else renewing,
         "refused": refused,
     }

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.db.models import QuerySet
 
-from grants import authority, queries, revocations
+from grants import authority, inbox, queries, revocations
 from grants.models import PermissionGrant
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
@@ -71,7 +71,7 @@ def _revocable(org: Org) -> QuerySet[Any]:
 
 
 def _waiting(org: Org) -> QuerySet[Any]:
-    return queries.requests(by=org.person(Role.VIEWER).principal)[:50]
+    return inbox.waiting(by=org.person(Role.VIEWER).principal).order_by(*inbox.FIRST_TO_LAPSE)[:50]
 
 
 def _in_force(org: Org) -> QuerySet[Any]:

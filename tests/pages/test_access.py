@@ -89,9 +89,13 @@ PAGES: dict[str, Callable[[World], str]] = {
     "events": lambda world: page_of(world.session, "events"),
     "event": lambda world: page_of(world.session, "events", "1"),
     "grant": lambda world: world.grant_page,
+    "grants": lambda world: page_of(world.session, "grants"),
     "approvals": lambda world: "/runners/approvals",
+    "active grants": lambda world: "/runners/approvals?view=active",
+    "decided": lambda world: "/runners/approvals?view=decided",
+    "lapsed": lambda world: "/runners/approvals?view=lapsed",
 }
-OWNED = ("profile", "revisions", "harness", "executor", "session", "events", "event", "grant")
+OWNED = ("profile", "revisions", "harness", "executor", "session", "events", "event", "grants", "grant")
 
 
 def digest(world: World) -> dict[str, str]:

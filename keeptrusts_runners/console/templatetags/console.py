@@ -103,7 +103,7 @@ def risk(word: str) -> SafeString:
     height = looks.RISKS.index(word) + 1
     tone = ("", "", "expired", "failed")[height - 1]
     return format_html(
-        '<span class="level {}">{} {}</span>', tone, icon(f"risk-{height}"), word.capitalize()
+        '<span class="level {}">{}\u00a0{}</span>', tone, icon(f"risk-{height}"), word.capitalize()
     )
 
 
