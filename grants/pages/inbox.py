@@ -87,7 +87,7 @@ def _standings(rows: list[PermissionGrant], request: Page) -> Any:
 
 def _tabs(current: str, request: Page) -> list[Link]:
     """Whoever cannot approve has nothing that waits for them."""
-    here, count = reverse("approvals"), queries.waiting(by=request.principal).count
+    here, count = reverse("approvals"), queries.attention(by=request.principal).waiting
     shown = [view for view in LABELS if view != MINE or request.principal.has(Scope.APPROVE)]
     return [
         Link(

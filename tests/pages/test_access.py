@@ -95,7 +95,17 @@ PAGES: dict[str, Callable[[World], str]] = {
     "decided": lambda world: "/runners/approvals?view=decided",
     "lapsed": lambda world: "/runners/approvals?view=lapsed",
 }
-OWNED = ("profile", "revisions", "harness", "executor", "session", "events", "event", "grants", "grant")
+OWNED = (
+    "profile",
+    "revisions",
+    "harness",
+    "executor",
+    "session",
+    "events",
+    "event",
+    "grants",
+    "grant",
+)
 
 
 def digest(world: World) -> dict[str, str]:
@@ -106,7 +116,16 @@ def because(world: World) -> dict[str, str]:
     return {"reason": "It is not to be trusted."}
 
 
-CONFIRMED = {"cancel", "archive", "pause profile", "deprecate", "recall", "drain", "evict", "redact"}
+CONFIRMED = {
+    "cancel",
+    "archive",
+    "pause profile",
+    "deprecate",
+    "recall",
+    "drain",
+    "evict",
+    "redact",
+}
 
 
 class Form(NamedTuple):
