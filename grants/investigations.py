@@ -45,6 +45,17 @@ SELECT DISTINCT subject FROM (
 ) AS waiting
 """
 
+# By runner_artifact_damaged, as small as what is damaged.
+_DAMAGED = """
+SELECT id FROM runner_artifact WHERE status IN ('broken', 'missing') ORDER BY checked_at DESC
+"""
+
+OF_ARTIFACTS = (
+    Investigation(
+        "damaged", "Artifacts that are not what was recorded",
+        "Their bytes are gone or have another digest.", _DAMAGED,
+    ),
+)  # fmt: skip
 OF_GRANTS = (
     Investigation(
         "after-end", "Active after their end",

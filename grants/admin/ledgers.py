@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 
 from grants import custody
 from grants.custody_models import LegalHold, Verdict, Verification
-from grants.investigations import OF_HEADS, OF_VERIFICATIONS
-from grants.models import Artifact, Event, LedgerHead
+from grants.investigations import OF_ARTIFACTS, OF_HEADS, OF_VERIFICATIONS
+from grants.models import Artifact, ArtifactStatus, Event, LedgerHead
 from keeptrusts_runners import clock
 from keeptrusts_runners.evidence.log_models import LogLeaf, Pending
 from keeptrusts_runners.identity.principal import Principal
@@ -174,20 +174,32 @@ class LegalHoldAdmin(Forensic):
 
 @admin.register(Artifact)
 class ArtifactAdmin(Forensic):
-    question = Question.WHAT_RAN
+    question = Question.IS_IT_WHOLE
     many = "Artifacts"
+    investigations = OF_ARTIFACTS
     id_prefix = "art"
+    exact = ("sha256",)
     belongs = {"org": "organization_id", "sess": "session_id"}
-    list_display = ("name", "public_id", "kind", "size_bytes", "digest", "of_session", "created_at")
-    list_filter = (OfSession,)
+    list_display = (
+        "name",
+        "public_id",
+        "status",
+        "size_bytes",
+        "digest",
+        "of_session",
+        "created_at",
+    )
+    list_filter = (one_of("status", ArtifactStatus), OfSession)
     fields = readonly_fields = (
         "public_id", "of_session", "of_organization", "name", "kind", "media_type", "size_bytes",
-        "digest", "status", "lease_epoch", "maker", "created_at",
+        "digest", "digest_source", "status", "checked_at", "lease_epoch", "maker", "created_at",
+        "retention", "removed_at", "remover", "removal_reason",
     )  # fmt: skip
 
     of_session = linked("session", "sess")
     of_organization = linked("organization")
     maker = who("created_by")
+    remover = who("removed_by")
 
     @admin.display(description="SHA-256")
     def digest(self, obj: Artifact) -> SafeString:

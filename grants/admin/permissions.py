@@ -34,7 +34,7 @@ class PermissionGrantAdmin(Forensic):
     many = "Grants"
     investigations = OF_GRANTS
     id_prefix = "grant"
-    belongs = {"org": "organization_id", "sess": "session_id"}
+    belongs = {"sess": "session_id"}
     heavy = ("rule", "constraints")
     list_display = (
         "operation", "public_id", "state", "of_session", "asked_by", "requested_at", "expires_at",

@@ -67,7 +67,6 @@ class OrganizationAdmin(Forensic):
         """By address: what belongs to an organization is of apps above this one."""
         places = (
             ("Sessions", "runner_sessions_runnersession"),
-            ("Grants", "grants_permissiongrant"),
             ("Profiles", "profiles_runnerprofile"),
             ("Executors", "runner_sessions_runnerexecutor"),
             ("Audit", "evidence_auditrecord"),

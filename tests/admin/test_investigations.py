@@ -205,6 +205,23 @@ def test_broken_chains(staff: Client, org: Org) -> None:
 
 
 @pytest.mark.proves("admin.investigations")
+def test_artifacts_that_are_not_what_was_recorded(staff: Client, org: Org) -> None:
+    session = factories.running(org)
+    path = factories.path(session, "artifacts?name=a.txt&kind=log")
+    sent = {"Content_Type": "text/plain"}
+    made = [
+        factories.session_api(org, session).request("POST", path, raw=each, **sent).json()
+        for each in (b"one", b"two")
+    ]
+    sound, damaged = (ids.decode("art", each["id"]) for each in made)
+    as_owner("UPDATE runner_artifact SET status = 'missing' WHERE id = %s", damaged)
+    artifacts = "/admin/grants/artifact/"
+    assert str(damaged) in found(staff, "damaged", artifacts)
+    assert str(sound) not in found(staff, "damaged", artifacts)
+    assert keys(staff.get(f"{artifacts}?q={made[0]['sha256']}")) == [str(sound)]
+
+
+@pytest.mark.proves("admin.investigations")
 def test_heads_that_the_log_does_not_have(staff: Client, org: Org) -> None:
     session = factories.pending(org)
     heads = "/admin/grants/ledgerhead/"
