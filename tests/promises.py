@@ -88,6 +88,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "access.table": "Every route is open to exactly those whom the table names.",
         "access.bad-tokens": "No forged, expired, foreign or revoked token opens anything.",
         "access.next-request": "Revoked access ends with the next request.",
+        "access.expired-form": "A form sent without a session does nothing and loses no text.",
         "access.password-tries": "Whoever tries passwords too often waits, whatever is behind it.",
         "access.tenancy": "Row-level security shows no row of another organization.",
         "access.composite-keys": "No row can refer to another organization's.",

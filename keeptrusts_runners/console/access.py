@@ -32,9 +32,10 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import urlencode
 
-from keeptrusts_runners.console import refusals
+from keeptrusts_runners.console import refusals, sign_in, typed
 from keeptrusts_runners.console.cost import Cost, counted
 from keeptrusts_runners.console.responses import SeeOther, here, is_fragment, to_sign_in
+from keeptrusts_runners.console.sign_in import SignInForm
 from keeptrusts_runners.errors import NotAuthenticated, PermissionDenied
 from keeptrusts_runners.evidence import audit
 from keeptrusts_runners.identity import browser
@@ -120,6 +121,8 @@ def _not_yet(request: HttpRequest) -> HttpResponse:
         return SeeOther("/choose-organization?" + urlencode({"next": then or ""}))
     if request.method == "POST":
         messages.warning(request, "You were signed out, so nothing was sent. Sign in first.")
+        if carried := typed.sealed(request, then):
+            return sign_in.ask(request, SignInForm(), then=then, typed=carried, status=401)
     return to_sign_in(request, then)
 
 

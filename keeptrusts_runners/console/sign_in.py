@@ -19,6 +19,7 @@ from keeptrusts_runners.console import navigation
 from keeptrusts_runners.console.preferences import remember_theme
 from keeptrusts_runners.console.refusals import answers_errors
 from keeptrusts_runners.console.responses import SIGN_IN, local_path, see_other
+from keeptrusts_runners.console.typed import FIELD, keep
 from keeptrusts_runners.errors import TooManyRequests
 from keeptrusts_runners.identity import browser, passwords, preferences
 
@@ -57,26 +58,40 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if get_user(request).is_authenticated:
             return see_other(_then(request))
-        return _form(request, SignInForm())
+        return ask(request, SignInForm())
     form = SignInForm(request.POST)
     if not form.is_valid():
-        return _form(request, form, status=422)
+        return ask(request, form, status=422)
     try:
         user = passwords.verify(**form.cleaned_data, request=request)
     except TooManyRequests as error:
         form.add_error(None, error.detail)
-        response = _form(request, form, status=error.status)
+        response = ask(request, form, status=error.status)
         response["Retry-After"] = str(error.retry_after)
         return response
     if user is None:
         form.add_error(None, REFUSED)
-        return _form(request, form, status=422)
+        return ask(request, form, status=422)
     login(request, user)
+    keep(request)
     return remember_theme(see_other(_then(request)), preferences.of(user).theme)
 
 
-def _form(request: HttpRequest, form: SignInForm, status: int = 200) -> HttpResponse:
-    context = {"form": form, "next": _then(request)}
+def ask(
+    request: HttpRequest,
+    form: SignInForm,
+    *,
+    then: str | None = None,
+    typed: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The page with the form; `typed` is what another form held that was not sent."""
+    context = {
+        "form": form,
+        "next": then or _then(request),
+        "typed": typed or request.POST.get(FIELD, ""),
+        "action": SIGN_IN,
+    }
     return render(request, "console/sign_in.html", context, status=status)
 
 

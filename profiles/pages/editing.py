@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from keeptrusts_runners.console import typed
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
 from keeptrusts_runners.console.responses import see_other
@@ -31,7 +32,7 @@ def _form(request: Page, *given: Any, **named: Any) -> ProfileForm:
 def new(request: Page) -> HttpResponse:
     """`GET, POST /runners/profiles/new`."""
     if request.method != "POST":
-        return _new(request, _form(request, initial=DEFAULTS), 200)
+        return _new(request, _form(request, initial=typed.over(request, DEFAULTS)), 200)
     form = _form(request, request.POST)
     fields = form.read(ProfileIn.read)
     if fields is None:
@@ -66,7 +67,8 @@ def edit(request: Page, profile_id: UUID) -> HttpResponse:
         found = catalog.profile(profile_id, by=request.principal)
         if found.status == ProfileStatus.ARCHIVED:
             raise ProfileArchived
-        return _edit(request, found, _form(request, initial=initial(found)), 200)
+        begun = typed.over(request, initial(found))
+        return _edit(request, found, _form(request, initial=begun), 200)
     found = catalog.for_update(profile_id, by=request.principal)
     form = _form(request, request.POST)
     fields = form.read(ProfileIn.read)

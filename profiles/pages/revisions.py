@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from keeptrusts_runners.api.filters import check_parameters
 from keeptrusts_runners.api.pagination import page as keyset
+from keeptrusts_runners.console import typed
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import see_other
 from keeptrusts_runners.errors import AlreadyExists, Conflict, Invalid, ProfileArchived
@@ -48,7 +49,8 @@ def publish(request: Page, profile_id: UUID) -> HttpResponse:
     found = catalog.profile(profile_id, by=request.principal)
     if found.status == ProfileStatus.ARCHIVED:
         raise ProfileArchived
-    form = RevisionForm(request.POST if request.method == "POST" else None)
+    given = request.POST if request.method == "POST" else None
+    form = RevisionForm(given, initial=typed.over(request))
     made = _published(form, profile_id, request) if form.is_bound else None
     if made is not None:
         flash = f"{made.version} is published; dispatches pin it from now on."
@@ -80,7 +82,8 @@ def deprecate(request: Page, profile_id: UUID, harness_id: UUID) -> HttpResponse
     revision = queries.revision(profile_id, harness_id, by=request.principal)
     if revision.status == HarnessStatus.RECALLED:
         raise Conflict("A recalled harness revision stays recalled.", current_state="recalled")
-    form = DeprecateForm(request.POST if request.method == "POST" else None)
+    given = request.POST if request.method == "POST" else None
+    form = DeprecateForm(given, initial=typed.over(request))
     if form.is_valid():
         catalog.deprecate_harness(profile_id, harness_id, by=request.principal, **form.cleaned_data)
         to = reverse("harness", args=[profile_id, harness_id])

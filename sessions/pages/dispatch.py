@@ -17,7 +17,7 @@ from django.urls import reverse
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.idempotency import Attempt
 from keeptrusts_runners.api.strict_json import canonical
-from keeptrusts_runners.console import panels
+from keeptrusts_runners.console import panels, typed
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
 from keeptrusts_runners.console.responses import see_other, without_empty
@@ -52,7 +52,8 @@ def new(request: Page) -> HttpResponse:
     profile = _profile(request, request.GET.get("profile_id", ""), origin)
     if profile is None:
         return _page(request, None, None, origin)
-    form = DispatchForm(initial=_begun(profile, origin), revisions=_revisions(profile, request))
+    begun = typed.over(request, _begun(profile, origin))
+    form = DispatchForm(initial=begun, revisions=_revisions(profile, request))
     return _page(request, profile, form, origin)
 
 

@@ -19,6 +19,7 @@ from keeptrusts_runners.api.filters import (
     check_parameters,
 )
 from keeptrusts_runners.api.pagination import page as keyset
+from keeptrusts_runners.console import typed
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
 from keeptrusts_runners.console.responses import is_fragment, see_other, without_empty
@@ -160,7 +161,8 @@ def _one(request: Page, executor_id: UUID, verb: str = "") -> dict[str, Any]:
 @page(Scope.WRITE, methods=("GET", "POST"))
 def drain(request: Page, executor_id: UUID) -> HttpResponse:
     """`GET, POST /runners/executors/{id}/drain`: say why, then do it."""
-    form = DrainForm(request.POST if request.method == "POST" else None)
+    given = request.POST if request.method == "POST" else None
+    form = DrainForm(given, initial=typed.over(request))
     if not form.is_valid():
         return _ask(request, executor_id, "Drain", form)
     evictions.drain(executor_id, by=request.principal, **form.cleaned_data)
@@ -177,7 +179,8 @@ def undrain(request: Page, executor_id: UUID) -> HttpResponse:
 @page(Scope.WRITE, methods=("GET", "POST"))
 def evict(request: Page, executor_id: UUID) -> HttpResponse:
     """`GET, POST /runners/executors/{id}/evict`: say why, then do it."""
-    form = EvictForm(request.POST if request.method == "POST" else None)
+    given = request.POST if request.method == "POST" else None
+    form = EvictForm(given, initial=typed.over(request))
     if not form.is_valid():
         return _ask(request, executor_id, "Evict", form)
     executor = evictions.evict(executor_id, by=request.principal, **form.cleaned_data)

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from keeptrusts_runners import ids
+from keeptrusts_runners.console import typed
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
 from keeptrusts_runners.console.responses import see_other
@@ -71,7 +72,8 @@ def recall(request: Page, profile_id: UUID, harness_id: UUID) -> HttpResponse:
     """`GET, POST /runners/profiles/{id}/harnesses/{id}/recall`: say what it will touch, then do
     it. Recalled already it can still cancel what is open."""
     revision = profile_queries.revision(profile_id, harness_id, by=request.principal)
-    form = RecallForm(request.POST if request.method == "POST" else None, initial=_said(revision))
+    given = request.POST if request.method == "POST" else None
+    form = RecallForm(given, initial=typed.over(request, _said(revision)))
     if form.is_valid():
         done = harness_recalls.recall(
             profile_id, harness_id, by=request.principal, **form.cleaned_data
