@@ -204,3 +204,12 @@ class TargetForm(forms.Form):
 
 class RevokeAllForm(forms.Form):
     reason = _lines("Reason", "Kept in each session's ledger.")
+
+
+class NoteForm(forms.Form):
+    message = forms.CharField(
+        label="Note",
+        help_text="Part of the session's record from now on: it cannot be edited or removed.",
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )

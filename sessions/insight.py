@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from keeptrusts_runners.identity.principal import Principal
 from sessions import diagnosis, queries, refusals, states
 from sessions.diagnosis import Waiting
 from sessions.executors import Asking
-from sessions.limits import Uses
+from sessions.limits import Use, Uses
 from sessions.models import RunnerSession
 from sessions.refusal_models import Refusal
 from sessions.states import State
@@ -129,35 +130,37 @@ class Explanation:
 def explain(session_id: UUID, *, by: Principal) -> Explanation:
     """Raises NotFound."""
     session = queries.session(session_id, by=by)
+    return explanation(session, clock.now())
+
+
+def explanation(
+    session: RunnerSession, now: datetime, *, holders_of_free_slots: bool = True
+) -> Explanation:
+    """Of a session that is read already, with its profile and harness."""
     verbs = states.allowed_verbs(State(session.state))
-    refused = list(refusals.of_session(session_id)[:LAST_REFUSALS])
+    refused = list(refusals.of_session(session.id)[:LAST_REFUSALS])
     if session.state != State.PENDING:
         return Explanation(session, diagnosis.cause(session), verbs, refused)
-    uses, asking = Uses([session]), Asking(by.organization_id)
-    waiting = diagnosis.waiting(session, uses, asking, clock.now())
+    uses, asking = Uses([session]), Asking(session.organization_id)
+    waiting = diagnosis.waiting(session, uses, asking, now)
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
+    shown = partial(_limit, always=holders_of_free_slots)
+    key, organization_id = session.concurrency_key, session.organization_id
     return Explanation(
         session, waiting.sentence, verbs, refused, waiting, position, capped,
-        _profile_limit(session, uses), _key_limit(session, uses), _audience(session, asking),
+        shown(session.profile.name, uses.of_profile(session), profile_id=session.profile_id),
+        shown(key, uses.of_key(session), organization_id=organization_id, concurrency_key=key),
+        _audience(session, asking),
     )  # fmt: skip
 
 
-def _profile_limit(session: RunnerSession, uses: Uses) -> Limit | None:
-    use = uses.of_profile(session)
+def _limit(name: str, use: Use, *, always: bool, **of: Any) -> Limit | None:
     if use.limit is None:
         return None
-    holders = queries.slot_holders(profile_id=session.profile_id)
-    return Limit(session.profile.name, use.limit, use.live, list(holders[:MAX_HOLDERS]))
-
-
-def _key_limit(session: RunnerSession, uses: Uses) -> Limit | None:
-    use, key = uses.of_key(session), session.concurrency_key
-    if use.limit is None:
-        return None
-    holders = queries.slot_holders(organization_id=session.organization_id, concurrency_key=key)
-    return Limit(key, use.limit, use.live, list(holders[:MAX_HOLDERS]))
+    holders = queries.slot_holders(**of)[:MAX_HOLDERS] if always or use.is_full else []
+    return Limit(name, use.limit, use.live, list(holders))
 
 
 def _audience(session: RunnerSession, asking: Asking) -> Audience:

@@ -124,7 +124,7 @@ def detail(session_id: UUID, *, by: Principal) -> RunnerSession:
     found = (
         RunnerSession.objects.in_organization(by.organization_id)
         .filter(id=session_id)
-        .select_related("profile", "harness", "ledger_head")
+        .select_related("profile", "harness", "ledger_head", "verification")
         .first()
     )
     if found is None:

@@ -34,12 +34,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a bar; `x` and `width` are percentages of it."""
+    """A stretch of a bar; `x` and `width` are percentages of it. `seq` is the record that began
+    it, `attempt` is 0 before the first."""
 
     state: str
     x: float
     width: float
     lasted: timedelta
+    seq: int
+    attempt: int
+    at: datetime
 
     @property
     def tone(self) -> str:
@@ -47,7 +51,23 @@ class Segment:
 
     @property
     def text(self) -> str:
-        return f"{looks.spoken(self.state)} {formats.duration(self.lasted)}"
+        attempt = f", attempt {self.attempt}" if self.attempt else ""
+        return f"{looks.spoken(self.state)}{attempt}, {formats.duration(self.lasted)}"
+
+    def place(self, at: datetime) -> float | None:
+        """Where on the bar this instant is; None where it is not in this stretch."""
+        if not self.at <= at <= self.at + self.lasted:
+            return None
+        return round(self.x + self.width * ((at - self.at) / self.lasted), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at an instant, and where it is told."""
+
+    text: str
+    at: datetime
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +80,17 @@ class Bar:
 
     @property
     def text(self) -> str:
-        return f"{self.name}: {', '.join(segment.text for segment in self.segments)}"
+        return f"{self.name}: {'; '.join(segment.text for segment in self.segments)}"
+
+    def placed(self, marks: Iterable[Mark]) -> list[tuple[float, Mark]]:
+        """Those of the marks that lie on this bar, with their places."""
+        found = []
+        for mark in marks:
+            places = (segment.place(mark.at) for segment in self.segments)
+            place = next((each for each in places if each is not None), None)
+            if place is not None:
+                found.append((place, mark))
+        return found
 
 
 def steps(transitions: Sequence[Transition], now: datetime) -> list[Step]:
@@ -89,9 +119,9 @@ def steps(transitions: Sequence[Transition], now: datetime) -> list[Step]:
 
 def bars(found: Iterable[Step]) -> list[Bar]:
     """What has lasted at all, in the two bars."""
-    lasting = [(step.state, step.lasted) for step in found if step.lasted]
-    queue = [part for part in lasting if part[0] == State.PENDING]
-    run = [part for part in lasting if part[0] != State.PENDING]
+    lasting = [step for step in found if step.lasted]
+    queue = [step for step in lasting if step.state == State.PENDING]
+    run = [step for step in lasting if step.state != State.PENDING]
     return [_bar(name, parts) for name, parts in (("Queue", queue), ("Run", run)) if parts]
 
 
@@ -99,13 +129,15 @@ def bars(found: Iterable[Step]) -> list[Bar]:
 _LEAST = 0.5
 
 
-def _bar(name: str, parts: Sequence[tuple[str, timedelta]]) -> Bar:
-    total = sum((lasted for _, lasted in parts), timedelta())
-    widths = [max(100 * (lasted / total), _LEAST) for _, lasted in parts]
+def _bar(name: str, parts: Sequence[Step]) -> Bar:
+    lengths = [step.lasted or timedelta() for step in parts]
+    total = sum(lengths, timedelta())
+    widths = [max(100 * (lasted / total), _LEAST) for lasted in lengths]
     scale = 100 / sum(widths)
     segments: list[Segment] = []
     x = 0.0
-    for (state, lasted), width in zip(parts, widths, strict=True):
-        segments.append(Segment(state, round(x, 2), round(width * scale, 2), lasted))
+    for step, lasted, width in zip(parts, lengths, widths, strict=True):
+        stretch = (round(x, 2), round(width * scale, 2), lasted)
+        segments.append(Segment(step.state, *stretch, step.seq, step.lease_epoch, step.at))
         x += width * scale
     return Bar(name, total, tuple(segments))

@@ -13,6 +13,7 @@ from sessions.pages import (
     actions,
     batches,
     bulk,
+    contents,
     detail,
     dispatch,
     executors,
@@ -72,6 +73,18 @@ page_urlpatterns = [
     path(f"runners/{_ONE}", detail.detail, name="session"),
     path(f"runners/{_ONE}/head", frame.fragment, name="session_head"),
     path(f"runners/{_ONE}/cancel", actions.cancel, name="session_cancel"),
+    path(f"runners/{_ONE}/input", contents.input_tab, name="session_input"),
+    path(f"runners/{_ONE}/input.json", contents.input_file, name="session_input_file"),
+    path(f"runners/{_ONE}/checkpoints", contents.checkpoints, name="session_checkpoints"),
+    path(
+        f"runners/{_ONE}/checkpoints/<int:number>", contents.checkpoint, name="session_checkpoint"
+    ),
+    path(
+        f"runners/{_ONE}/checkpoints/<int:number>.json",
+        contents.checkpoint_file,
+        name="session_checkpoint_file",
+    ),
+    path(f"runners/{_ONE}/edit", actions.edit, name="session_edit"),
     path(f"runners/{_ONE}/force", actions.force, name="session_force"),
     path(f"runners/{_ONE}/retry", actions.retry, name="session_retry"),
     path(f"runners/{_ONE}/disposition", actions.disposition, name="session_disposition"),

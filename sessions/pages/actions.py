@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
@@ -15,9 +16,10 @@ from grants import queries as grant_queries
 from keeptrusts_runners import ids
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import see_other
+from keeptrusts_runners.errors import Invalid, NotFound
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import lifecycle, queries, retries, transitions
-from sessions.forms import CancelForm, DispositionForm, RetryForm
+from sessions import amendments, lifecycle, queries, retries, transitions
+from sessions.forms import CancelForm, DispositionForm, EditForm, RetryForm
 from sessions.models import Disposition, RunnerSession
 from sessions.pages import offers
 from sessions.pages.frame import frame
@@ -85,6 +87,27 @@ def disposition(request: Page, session_id: UUID) -> HttpResponse:
     return _ask(request, session, "Decide outcome", "disposition", form)
 
 
+@page(Scope.WRITE, methods=("GET", "POST"))
+def edit(request: Page, session_id: UUID) -> HttpResponse:
+    """`GET, POST /runners/sessions/{id}/edit`: labels, priority and the deadline."""
+    session = queries.detail(session_id, by=request.principal)
+    form = EditForm(_sent(request), initial=_as_typed(session))
+    if form.is_valid():
+        try:
+            with transaction.atomic():
+                amendments.amend(session_id, form.changes(session), by=request.principal)
+            return _back(request, session_id, "Changes saved.")
+        except Invalid as refused:
+            for error in refused.errors:
+                form.add_error(error.pointer.strip("/"), error.detail)
+    return _ask(request, session, "Edit", "edit", form)
+
+
+def _as_typed(session: RunnerSession) -> dict[str, Any]:
+    labels = "\n".join(f"{key}={value}" for key, value in session.labels.items())
+    return {"priority": session.priority, "labels": labels}
+
+
 @page(Scope.WRITE, methods=("POST",))
 def pause(request: Page, session_id: UUID) -> HttpResponse:
     """`POST /runners/sessions/{id}/pause`."""
@@ -98,11 +121,18 @@ def pause(request: Page, session_id: UUID) -> HttpResponse:
 def resume(request: Page, session_id: UUID) -> HttpResponse:
     """`POST /runners/sessions/{id}/resume`: back into the queue, or no pause after all;
     `checkpoint_id` names one to go on from that is not the last."""
-    named = request.POST.get("checkpoint_id")
-    checkpoint_id = ids.decode("ckpt", named) if named else None
+    checkpoint_id = _checkpoint_id(request)
     session = lifecycle.resume(session_id, by=request.principal, checkpoint_id=checkpoint_id)
     queued = session.state == State.PENDING
     return _back(request, session_id, "Session queued again." if queued else "Pause withdrawn.")
+
+
+def _checkpoint_id(request: Page) -> UUID | None:
+    named = request.POST.get("checkpoint_id")
+    try:
+        return ids.decode("ckpt", named) if named else None
+    except ValueError:
+        raise NotFound from None
 
 
 def _sent(request: Page) -> QueryDict | None:

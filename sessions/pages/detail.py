@@ -18,13 +18,13 @@ from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import is_fragment
 from keeptrusts_runners.identity.queries import Actor, actors, spoken
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import diagnosis, listing, queries, timeline
+from sessions import diagnosis, insight, listing, queries, timeline
 from sessions.models import Checkpoint, RunnerSession
 from sessions.pages import frame
 from sessions.queries import COUNT_CAP
 from sessions.states import State, Verb
 
-EVENTS_SHOWN, ERRORS_SHOWN, ARTIFACTS_SHOWN, CHECKPOINTS_SHOWN = 50, 5, 20, 3
+EVENTS_SHOWN, ERRORS_SHOWN, ARTIFACTS_SHOWN, CHECKPOINTS_SHOWN = 50, 5, 5, 3
 
 
 @page()
@@ -40,45 +40,87 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
     steps = timeline.steps(list(queries.transitions(session.id)), request.now)
     grants = grant_queries.grants_of(session)
     known = actors(
-        {session.dispatched_by, session.lease_account}
+        {session.dispatched_by, session.lease_account, session.disposition_by}
         | {step.actor for step in steps}
         | grant_queries.actors_of(grants)
     )
     standings = grant_queries.standings(grants, by=request.principal, now=request.now, known=known)
-    head, around = session.ledger_head, frame.frame(session, "Overview")
+    around = frame.frame(session, "Overview")
+    checkpoints = _checkpoints(session)
+    events = grant_queries.last_events(session, EVENTS_SHOWN)
     return {
         **around,
         "health": diagnosis.health(session, request.now),
         "late_at": diagnosis.late_after(session),
         "dispatched_by": spoken(session.dispatched_by, known),
+        "decided_by": spoken(session.disposition_by, known),
         "holder": spoken(session.lease_account, known),
         "executor_sessions": _of_executor(session.executor_id) if session.executor_id else "",
         "steps": [(step, spoken(step.actor, known)) for step in steps],
-        "bars": timeline.bars(steps),
+        "bars": _bars(steps, _marks(session, checkpoints, standings)),
         "ended_badly": diagnosis.ended_badly(session),
         "cause": diagnosis.cause(session),
         "before_end": steps[-1].seq - 1 if session.is_final and steps else None,
         "cancelled_by": _canceller(steps, known),
         "queue": _queue(session, request) if session.state == State.PENDING else None,
         "progress": frame.percentage(session),
-        "waiting_grants": [each for each in standings if each.state == "requested"],
-        "grants": [each for each in standings if each.state != "requested"],
-        "checkpoints": _checkpoints(session),
+        "waiting_grants": [each for each in standings if each.is_decidable],
+        "grants": standings,
+        "checkpoints": checkpoints,
         "artifacts": _artifacts(session) if around["counts"]["artifacts"] else [],
-        "events": grant_queries.last_events(session, EVENTS_SHOWN),
-        "errors": grant_queries.last_errors(session, ERRORS_SHOWN) if head.errors else [],
-        "may_export": request.principal.has(Scope.AUDIT),
+        "events": events,
+        "errors": _errors(session, events),
+        "may_write": request.principal.has(Scope.WRITE),
     }
 
 
 def _checkpoints(session: RunnerSession) -> list[Checkpoint]:
-    if not session.checkpoints_recorded:
+    """A waiting session says only which one it goes on from, and reads none."""
+    if not session.checkpoints_recorded or session.state == State.PENDING:
         return []
-    return list(queries.checkpoints(session.id)[:CHECKPOINTS_SHOWN])
+    return list(queries.checkpoints(session.id).defer("data")[:CHECKPOINTS_SHOWN])
 
 
 def _artifacts(session: RunnerSession) -> list[Any]:
+    if session.state == State.PENDING:
+        return []
     return list(grant_queries.artifacts(session.id).order_by("-id")[:ARTIFACTS_SHOWN])
+
+
+def _errors(session: RunnerSession, events: list[Any]) -> list[Any]:
+    """The last of them, read apart only where they are not among the last events."""
+    among = [event for event in events if event.level in grant_queries.ERRORS]
+    if len(among) >= min(session.ledger_head.errors, ERRORS_SHOWN):
+        return among[-ERRORS_SHOWN:]
+    if session.state == State.PENDING:
+        return among
+    return grant_queries.last_errors(session, ERRORS_SHOWN)
+
+
+def _marks(
+    session: RunnerSession, checkpoints: list[Checkpoint], standings: list[Any]
+) -> list[timeline.Mark]:
+    """Checkpoints and grants on the bars."""
+    below = reverse("session", args=[session.id])
+    marks = [
+        timeline.Mark(f"Checkpoint {each.number}", each.created_at, f"{below}#checkpoints")
+        for each in checkpoints
+    ]
+    for each in standings:
+        for word, at in (
+            ("requested", each.grant.requested_at),
+            ("active", each.grant.activated_at),
+        ):
+            if at is not None:
+                url = f"{below}#grants"
+                marks.append(timeline.Mark(f"Grant {word}: {each.grant.operation}", at, url))
+    return marks
+
+
+def _bars(
+    steps: list[timeline.Step], marks: list[timeline.Mark]
+) -> list[tuple[timeline.Bar, list[tuple[float, timeline.Mark]]]]:
+    return [(bar, bar.placed(marks)) for bar in timeline.bars(steps)]
 
 
 def _of_executor(executor_id: UUID) -> str:
@@ -97,9 +139,11 @@ def _canceller(
 
 
 def _queue(session: RunnerSession, request: Page) -> dict[str, Any]:
-    ahead = queries.ahead_of(session)
+    told = insight.explanation(session, request.now, holders_of_free_slots=False)
+    capped = told.position_capped
     return {
-        "waiting": frame.reasons([session], request)[session.id],
-        "position": f"{COUNT_CAP:,}+" if ahead >= COUNT_CAP else f"{ahead + 1:,}",
+        "told": told,
+        "waiting": told.waiting,
+        "position": f"{COUNT_CAP:,}+" if capped else f"{told.position:,}",
         "since": listing.waiting_since(session),
     }

@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from keeptrusts_runners import clock, ids
+from keeptrusts_runners.api.fields import parse_instant
 from keeptrusts_runners.console.access import Page
-from keeptrusts_runners.console.formats import duration
+from keeptrusts_runners.console.formats import duration, instant
 from profiles.models import ProfileStatus, RunnerProfile
 from sessions import search
 from sessions.search import STATES, Problem, Search, Term
@@ -255,7 +256,17 @@ def _spoken(name: str, value: str) -> str:
         return value.replace(",", ", ").replace("_", " ")
     if name.endswith("_seconds") and value.isdecimal():
         return duration(int(value))
+    if name.endswith(("_after", "_before")):
+        return _instant(value)
     return value
+
+
+def _instant(value: str) -> str:
+    """As pages write it; as it is where it is none, which the filter then says."""
+    try:
+        return instant(parse_instant(value))
+    except ValueError:
+        return value
 
 
 def words(document: Mapping[str, Any]) -> list[tuple[str, str]]:
