@@ -82,14 +82,15 @@ def place_hold(session_id: UUID, reason: str, *, by: Principal) -> LegalHold:
     return hold
 
 
-def lift_hold(session_id: UUID, *, by: Principal) -> None:
+def lift_hold(session_id: UUID, *, by: Principal, reason: str = "") -> None:
     """Retention and redaction are possible again. Raises NotFound where there is no hold."""
     by.require(Scope.AUDIT)
     session = _locked(session_id, by)
     lifted, _ = LegalHold.objects.filter(session_id=session.id).delete()
     if not lifted:
         raise NotFound
-    _record(session, "hold.lifted", by, "Legal hold lifted")
+    why = {"reason": reason} if reason else {}
+    _record(session, "hold.lifted", by, "Legal hold lifted", **why)
 
 
 # --- redaction -------------------------------------------------------------------------------

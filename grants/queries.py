@@ -12,8 +12,9 @@ from django.db import connection
 from django.db.models import Count, QuerySet
 
 from grants import reading
+from grants.badges import badges as badges
 from grants.completeness import completeness as completeness
-from grants.custody_models import LegalHold
+from grants.custody_models import LegalHold, Verdict, Verification
 from grants.models import (
     TOMBSTONE,
     Artifact,
@@ -119,6 +120,17 @@ def grants_of_organization(organization_id: UUID) -> QuerySet[PermissionGrant]:
 def hold_of(session: RunnerSession) -> LegalHold | None:
     """The session's legal hold, if there is one."""
     return LegalHold.objects.filter(session_id=session.id).first()
+
+
+def tombstones(session: RunnerSession, limit: int = 10) -> list[Event]:
+    """The newest records of what was redacted. Served by runner_event_kind."""
+    return list(events(session).filter(kind=TOMBSTONE).order_by("-seq")[:limit])
+
+
+def broken(*, by: Principal, limit: int = 50) -> list[Verification]:
+    """Whose chain did not hold when it was last checked. Served by runner_verification_broken."""
+    found = Verification.objects.filter(organization_id=by.organization_id, verdict=Verdict.BROKEN)
+    return list(found.select_related("session__profile").order_by("-checked_at")[:limit])
 
 
 def tombstone_of(session: RunnerSession, seq: int) -> Event | None:

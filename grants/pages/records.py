@@ -14,6 +14,7 @@ from grants.models import TOMBSTONE, Event
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.responses import see_other
 from keeptrusts_runners.errors import NotFound
+from keeptrusts_runners.identity.queries import actors, spoken
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import queries as session_queries
 from sessions.models import RunnerSession
@@ -32,6 +33,8 @@ def event(request: Page, session_id: UUID, seq: int) -> HttpResponse:
     """`GET /runners/sessions/{id}/events/{seq}`: one record, whole."""
     session = session_queries.detail(session_id, by=request.principal)
     found = _found(session, seq)
+    tombstone = queries.tombstone_of(session, seq) if found.is_redacted else None
+    known = actors({each.actor for each in (found, tombstone) if each is not None})
     may_redact = (
         request.principal.has(Scope.AUDIT) and not found.is_redacted and found.kind != TOMBSTONE
     )
@@ -40,7 +43,9 @@ def event(request: Page, session_id: UUID, seq: int) -> HttpResponse:
         "event": found,
         "may_redact": may_redact,
         "is_last": seq >= session.ledger_head.seq,
-        "tombstone": queries.tombstone_of(session, seq) if found.is_redacted else None,
+        "tombstone": tombstone,
+        "who": spoken(found.actor, known),
+        "redacted_by": spoken(tombstone.actor, known) if tombstone else "",
     }
     return render(request, "runners/events/event.html", context)
 

@@ -63,9 +63,16 @@ class Page(HttpRequest):
 
 
 def page(
-    scope: Scope = Scope.READ, *, methods: tuple[str, ...] = ("GET",), utc: bool = False
+    scope: Scope = Scope.READ,
+    *,
+    methods: tuple[str, ...] = ("GET",),
+    utc: bool = False,
+    atomic: bool = True,
 ) -> Callable[[View], View]:
-    """Signed in, in an organization, holding `scope`; else sign-in, a choice, or a 403 page."""
+    """Signed in, in an organization, holding `scope`; else sign-in, a choice, or a 403 page.
+
+    A view that is not `atomic` calls a verb that opens its own scopes, and leads on from there.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -78,8 +85,9 @@ def page(
             known.principal = principal
             audit.acting(principal.actor)
             principal.require(scope)
+            run = _within if atomic else _outside
             with timezone.override(UTC if utc else known.preferences.timezone):
-                return _finish(known, _within(known, view, *args, **kwargs))
+                return _finish(known, run(known, view, *args, **kwargs))
 
         return guarded
 
@@ -93,6 +101,10 @@ def _within(request: Page, view: View, *args: Any, **kwargs: Any) -> HttpRespons
         if isinstance(response, SimpleTemplateResponse):
             response.render()
     return response
+
+
+def _outside(request: Page, view: View, *args: Any, **kwargs: Any) -> HttpResponse:
+    return view(request, *args, **kwargs)
 
 
 def _begin(*, reading: bool) -> datetime:

@@ -291,7 +291,7 @@ class TestRedaction:
         text = text_of(client.get(page))
         assert "line 25" not in text
         assert "It held a password." in text
-        assert org.auditor.principal.actor in text
+        assert org.auditor.user.email in text
         assert "Redact event" not in text
         assert "redacted" in text_of(client.get(page_of(session, "events") + "?at=30"))
 

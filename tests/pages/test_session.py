@@ -173,7 +173,7 @@ def test_artifacts_are_downloads(org: Org) -> None:
 
 def test_the_evidence_bundle_is_for_auditors(org: Org) -> None:
     session = factories.running(org)
-    address = page_of(session, "evidence")
+    address = page_of(session, "evidence", "bundle")
     export = f'href="{address}">Export'
     assert export not in browser(org.operator).get(page_of(session)).content.decode()
     assert browser(org.operator).get(address).status_code == 403
