@@ -120,7 +120,8 @@ class Forensic(admin.ModelAdmin):
     def search_help_text(self) -> str:  # type: ignore[override]
         known = [f"{self.id_prefix}_… or its beginning" if self.id_prefix else "a whole UUID"]
         known += [f"an exact {name.replace('_', ' ')}" for name in self.exact]
-        known += [f"all of one {prefix}_…" for prefix in self.belongs]
+        if self.belongs:
+            known.append("what belongs to " + " ".join(f"{prefix}_…" for prefix in self.belongs))
         return "Finds " + ", ".join(known) + "."
 
     # --- on the record -------------------------------------------------------------------------
