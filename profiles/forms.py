@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from keeptrusts_runners.api import strict_json
-from keeptrusts_runners.console.forms import BodyForm, JsonField, LabelsField, area
+from keeptrusts_runners.console.forms import BodyForm, JsonField, LabelsField, LinesField, area
 from profiles import models
 from profiles.models import RunnerProfile
 
@@ -27,9 +27,7 @@ class ProfileForm(BodyForm):
         strip=False,
         help_text="Where it runs, in your words: runner, vm, container.",
     )
-    description = forms.CharField(
-        label="Description", required=False, widget=forms.Textarea(attrs={"rows": 2})
-    )
+    description = LinesField(label="Description", required=False)
     labels = LabelsField()
     max_concurrent_sessions = _number(
         "Sessions at once", "Across all executors. Empty: any number."
@@ -139,23 +137,13 @@ class RevisionForm(BodyForm):
     entrypoint = forms.CharField(
         label="Entrypoint", required=False, widget=area(2), help_text="One argument a line."
     )
-    notes = forms.CharField(
-        label="Notes", required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 3})
-    )
+    notes = LinesField(label="Notes", required=False, max_length=4000, rows=3)
 
     def clean_entrypoint(self) -> list[str]:
         return str(self.cleaned_data["entrypoint"]).splitlines()
 
-    def clean_notes(self) -> str:
-        """Browsers end lines with two characters; what is stored has one."""
-        return "\n".join(self.cleaned_data["notes"].splitlines())
-
 
 class DeprecateForm(forms.Form):
-    reason = forms.CharField(
-        label="Reason",
-        required=False,
-        max_length=2000,
-        help_text="Shown beside the revision.",
-        widget=forms.Textarea(attrs={"rows": 2}),
+    reason = LinesField(
+        label="Reason", required=False, max_length=2000, help_text="Shown beside the revision."
     )

@@ -11,19 +11,13 @@ from rest_framework import exceptions
 
 from keeptrusts_runners.api import strict_json
 from keeptrusts_runners.api.fields import Labels
-from keeptrusts_runners.console.forms import BodyForm, JsonField, LabelsField
+from keeptrusts_runners.console.forms import BodyForm, JsonField, LabelsField, LinesField
 from sessions import search
 from sessions.models import Disposition, RunnerSession, SideEffects
 
 
-def _words(label: str, help_text: str, *, required: bool) -> forms.CharField:
-    return forms.CharField(
-        label=label,
-        help_text=help_text,
-        max_length=2000,
-        required=required,
-        widget=forms.Textarea(attrs={"rows": 3}),
-    )
+def _words(label: str, help_text: str, *, required: bool) -> LinesField:
+    return LinesField(label=label, help_text=help_text, max_length=2000, required=required, rows=3)
 
 
 class CancelForm(forms.Form):
@@ -126,31 +120,28 @@ class DispositionForm(forms.Form):
 
 
 class RecallForm(forms.Form):
-    reason = forms.CharField(
+    reason = LinesField(
         label="Reason",
         help_text="Shown beside the revision, and in the ledger of each session it cancels.",
         max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 2}),
     )
     cancel_sessions = forms.BooleanField(label="Cancel its open sessions as well", required=False)
 
 
 class DrainForm(forms.Form):
-    reason = forms.CharField(
+    reason = LinesField(
         label="Reason",
         help_text="Told to the executor when it asks for work.",
         max_length=2000,
         required=False,
-        widget=forms.Textarea(attrs={"rows": 2}),
     )
 
 
 class EvictForm(forms.Form):
-    reason = forms.CharField(
+    reason = LinesField(
         label="Reason",
         help_text="Kept in the ledger of each session that it loses.",
         max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 2}),
     )
 
 

@@ -103,6 +103,16 @@ def area(rows: int, **attributes: str) -> forms.Textarea:
     return forms.Textarea(attrs=given | attributes)
 
 
+class LinesField(forms.CharField):
+    """Text of several lines. Browsers end each with two characters; what is kept has one."""
+
+    def __init__(self, *, rows: int = 2, **given: Any) -> None:
+        super().__init__(widget=forms.Textarea(attrs={"rows": rows}), **given)
+
+    def to_python(self, value: Any) -> str:
+        return "\n".join((super().to_python(value) or "").splitlines())
+
+
 class JsonField(forms.CharField):
     """JSON as text, read by `loads` (bytes in), whose refusals name line and column."""
 

@@ -167,11 +167,12 @@ def test_saving_replaces_what_was_typed_and_nothing_else(org: Org) -> None:
                            grant_policy=[{"operation": "x"}])  # fmt: skip
     client = browser(org.operator)
     given = typed_in(client, page(on, "edit")) | {"name": "after", "max_artifacts": ""}
-    given["labels"] = "c=d"
+    given |= {"labels": "c=d", "description": "two\r\nlines"}
     assert client.post(page(on, "edit"), given).status_code == 303
     on = now(org, on)
     assert (on.name, on.labels, on.max_attempts, on.max_artifacts) == ("after", {"c": "d"}, 3, 500)
     assert on.grant_policy == [{"operation": "x"}]
+    assert on.description == "two\nlines"
 
 
 def test_who_saves_second_sees_both_and_loses_nothing(org: Org) -> None:
