@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from grants.histogram import LEVELS, Histogram
+from keeptrusts_runners.console.formats import time_of_day
 
 WIDTH, HEIGHT = 600, 48
 _FEWEST = 20
@@ -34,6 +35,13 @@ class Bar:
     x: float
     width: float
     parts: list[Part]
+
+    @property
+    def label(self) -> str:
+        """In the page's zone, like every time on it."""
+        errors = f", {self.errors:,} error{'s'[: self.errors != 1]}" if self.errors else ""
+        between = f"{time_of_day(self.starts_at)} to {time_of_day(self.ends_at)}"
+        return f"{between}, {self.events:,} event{'s'[: self.events != 1]}{errors}"
 
 
 def bars(kept: Histogram, address: Callable[[int], str]) -> list[Bar]:

@@ -95,16 +95,17 @@ def _window(request: Page, ledger: Ledger, marked: range) -> Window:
 @page()
 def rows(request: Page, session_id: UUID) -> HttpResponse:
     """`GET /runners/sessions/{id}/events/rows?after=`: the rows behind a number, at most a window
-    of them and of what the filters leave; 204 where there are none."""
+    of them and of what the filters leave, in a list that says how far was looked; 204 where there
+    is nothing to look at."""
     session = session_queries.detail(session_id, by=request.principal)
     asked, ledger = event_places.read(request, session, "after")
     seq = event_places.number(request, "after")
     if seq is None:
         raise invalid("after", "must be the number of an event.")
     window = ledger.after(seq)
-    if not window.rows:
+    if window.last <= seq:
         return HttpResponse(status=204)
-    return render(request, "runners/events/_items.html", _rows(asked, window, range(0)))
+    return render(request, "runners/events/_more.html", _rows(asked, window, range(0)))
 
 
 @page()

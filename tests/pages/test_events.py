@@ -146,9 +146,15 @@ def test_rows_behind_a_number_come_as_they_stand_in_the_window(
     whole = client.get(f"{here}?after=40").content.decode()
     rows = client.get(f"{here}/rows?after=40")
     assert numbers(rows) == list(range(41, 54))
-    assert rows.content.decode().strip() in whole
+    assert re.findall(r"<li .*</li>", rows.content.decode()) == [
+        row for row in re.findall(r"<li .*</li>", whole) if "data-seq" in row
+    ]
+    assert b'<ol data-last-seq="53">' in rows.content
     assert numbers(client.get(f"{here}/rows?after=0")) == list(range(1, 21))
     assert numbers(client.get(f"{here}/rows?after=40&level=error")) == [42, 47, 52]
+    unmatched = client.get(f"{here}/rows?after=40&kind=metric")
+    assert numbers(unmatched) == []
+    assert b'<ol data-last-seq="53">' in unmatched.content
     nothing = client.get(f"{here}/rows?after=53")
     assert (nothing.status_code, nothing.content) == (204, b"")
     assert client.get(f"{here}/rows").status_code == 400

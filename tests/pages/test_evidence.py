@@ -168,7 +168,7 @@ class TestLog:
     def test_says_where_a_session_is_anchored(self, org: Org) -> None:
         session = factories.running(org)
         assert "Not yet. The signer is" in shown(org.viewer, session)
-        signer.run_once()
+        signer.anchor(org.id)
         text = shown(org.viewer, session)
         assert "Up to record #4, the newest" in text
         add(org, session, {"kind": "log"})
@@ -176,7 +176,7 @@ class TestLog:
 
     def test_lists_checkpoints_to_keep_and_what_is_broken(self, org: Org) -> None:
         session = factories.running(org)
-        signer.run_once()
+        signer.anchor(org.id)
         verification.verify(session.id, by=org.auditor.principal)
         with org.scope():
             Verification.objects.filter(session_id=session.id).update(
