@@ -90,6 +90,8 @@ PAGES: dict[str, Callable[[World], str]] = {
     "event": lambda world: page_of(world.session, "events", "1"),
     "grant": lambda world: world.grant_page,
     "grants": lambda world: page_of(world.session, "grants"),
+    "artifacts": lambda world: page_of(world.session, "artifacts"),
+    "evidence": lambda world: page_of(world.session, "evidence"),
     "approvals": lambda world: "/runners/approvals",
     "active grants": lambda world: "/runners/approvals?view=active",
     "decided": lambda world: "/runners/approvals?view=decided",
@@ -105,6 +107,8 @@ OWNED = (
     "event",
     "grants",
     "grant",
+    "artifacts",
+    "evidence",
 )
 
 
@@ -156,6 +160,13 @@ FORMS = {
         lambda w: digest(w) | {"comment": "No."},
     ),
     "revoke": Form(lambda w: w.grant_page + "/revoke", "operator", "approver"),
+    "hold": Form(
+        lambda w: page_of(w.session, "evidence", "hold"),
+        "auditor",
+        "operator",
+        lambda w: {"reason": "A case."},
+    ),
+    "verify": Form(lambda w: page_of(w.session, "evidence", "verify"), "auditor", "operator"),
     "redact": Form(
         lambda w: page_of(w.session, "events", "1", "redact"),
         "auditor",
