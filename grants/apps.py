@@ -15,6 +15,7 @@ class GrantsConfig(AppConfig):
             figures,
             partitions,
             receivers,
+            upload_models,
         )
         from grants.pages import finding as pages
         from keeptrusts_runners.api import health, metrics

@@ -82,11 +82,14 @@ def seal(
     *,
     by: Principal,
     lease_epoch: int | None = None,
+    artifact_id: UUID | None = None,
 ) -> Artifact:
-    """Write the row for bytes that are safely stored, under the lease that is current now."""
+    """Write the row for bytes that are safely stored, under the lease that is current now. An
+    artifact that was an upload has its id."""
     session = transitions.lock(session_id, by=by)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
     artifact = Artifact.objects.create(
+        id=artifact_id or ids.new(),
         organization_id=session.organization_id,
         session=session,
         name=description.name,

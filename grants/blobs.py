@@ -233,7 +233,7 @@ def _collect_one() -> bool:
 RECOUNT = """
 INSERT INTO runner_blob (organization_id, sha256, size_bytes, artifacts, reserved_at)
 SELECT organization_id, sha256, max(size_bytes), count(*), now() FROM runner_artifact
- WHERE organization_id = %(organization)s AND status IN ('stored', 'verifying')
+ WHERE organization_id = %(organization)s AND status <> 'removed'
  GROUP BY organization_id, sha256
     ON CONFLICT (organization_id, sha256) DO UPDATE SET artifacts = excluded.artifacts;
 INSERT INTO runner_storage_usage
@@ -242,7 +242,7 @@ SELECT a.organization_id, coalesce(a.session_id, s.profile_id),
        CASE WHEN a.session_id IS NULL THEN 'profile' ELSE 'session' END,
        CASE WHEN a.session_id IS NOT NULL THEN s.profile_id END, count(*), sum(a.size_bytes)
   FROM runner_artifact a JOIN runner_session s ON s.id = a.session_id
- WHERE a.organization_id = %(organization)s AND a.status IN ('stored', 'verifying')
+ WHERE a.organization_id = %(organization)s AND a.status <> 'removed'
  GROUP BY GROUPING SETS ((a.organization_id, a.session_id, s.profile_id),
                          (a.organization_id, s.profile_id))
  UNION ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -41,6 +42,8 @@ class Draft:
         with enough_room():
             descriptor, name = tempfile.mkstemp(dir=incoming())
         self._path, self._file = Path(name), os.fdopen(descriptor, "wb")
+        # It ends with the process: a draft that nobody holds is left over.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         return self
 
     def __exit__(
@@ -80,6 +83,6 @@ class Draft:
         assert self._file is not None
         assert self._path is not None
         with enough_room():
-            self._file.close()
+            self._file.flush()
         storage.store().put(self.organization_id, self._path, self.sha256)
         return self.blob

@@ -199,6 +199,9 @@ class Artifact(models.Model):
     created_by = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
+    # What an upload has that is not an artifact yet.
+    upload = None
+
     class Meta:
         db_table = "runner_artifact"
         indexes = [

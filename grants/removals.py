@@ -21,8 +21,6 @@ from keeptrusts_runners.identity.scopes import Scope
 from sessions import transitions
 from sessions.models import RunnerSession
 
-_WITH_CONTENT = (ArtifactStatus.STORED, ArtifactStatus.VERIFYING)
-
 
 def remove(
     session_id: UUID,
@@ -43,7 +41,7 @@ def remove(
     session = transitions.lock(session_id, by=by)
     found = artifacts.artifact(session_id, artifact_id)
     check(found)
-    if found.status in _WITH_CONTENT:
+    if found.status != ArtifactStatus.REMOVED:
         require_no_hold(session)
         take_away(session, [found], reason, by=by)
     return found
@@ -59,7 +57,8 @@ def expire(session: RunnerSession, *, by: Principal, evidence: bool) -> int:
     """Remove the content of a locked session whose time is over: all of it with its `evidence`,
     else what is kept by the profile's word on artifacts; how many. Raises EvidenceHeld."""
     require_no_hold(session)
-    found = Artifact.objects.filter(session_id=session.id, status__in=_WITH_CONTENT)
+    found = Artifact.objects.filter(session_id=session.id)
+    found = found.exclude(status=ArtifactStatus.REMOVED)
     if not evidence:
         found = found.filter(retention=Retention.STANDARD)
     expired = list(found.order_by("id"))

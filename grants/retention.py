@@ -56,7 +56,7 @@ SELECT u.organization_id, u.owner_id FROM runner_profile p CROSS JOIN LATERAL (
           AND s.ended_at < clock_timestamp() - make_interval(days => p.artifact_retention_days)
           AND NOT EXISTS (SELECT FROM runner_legal_hold h WHERE h.session_id = k.owner_id)
           AND EXISTS (SELECT FROM runner_artifact a WHERE a.session_id = k.owner_id
-                         AND a.status IN ('stored', 'verifying') AND a.retention = 'standard')
+                         AND a.status <> 'removed' AND a.retention = 'standard')
         ORDER BY k.owner_id LIMIT %(most)s) u
  WHERE p.artifact_retention_days IS NOT NULL
  LIMIT %(most)s

@@ -7,7 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from grants import access
-from grants.models import ArtifactStatus, GrantState, Level, PermissionGrant, Retention
+from grants.models import Artifact, ArtifactStatus, GrantState, Level, PermissionGrant, Retention
+from grants.upload_models import Upload
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
@@ -132,8 +133,47 @@ class ArtifactVerificationOut(OutputShape):
     checked_at = InstantOut(source="artifact.checked_at")
 
 
-class ArtifactAnswer(ArtifactOut):
-    """A stored artifact, and what its session is to become."""
+class UploadStateOut(OutputShape):
+    """How far an upload is. `offset` is where the next bytes belong."""
+
+    offset = serializers.IntegerField()
+    length = serializers.IntegerField(allow_null=True)
+    max_size = serializers.IntegerField()
+    expires_at = InstantOut()
+
+
+class ArtifactDetailOut(ArtifactOut):
+    """While it is `uploading` an artifact has no digest yet, its size is the one that was
+    announced, and `upload` says how far it is."""
+
+    size_bytes = serializers.IntegerField(allow_null=True)
+    sha256 = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField([*ArtifactStatus.choices, ("uploading", "Uploading")])
+    upload = UploadStateOut(allow_null=True)
+
+
+def upload_out(upload: Upload, offset: int) -> dict[str, Any]:
+    """An upload as the artifact that it is to become."""
+    state = {
+        "offset": offset,
+        "length": upload.length_bytes,
+        "max_size": upload.max_bytes,
+        "expires_at": upload.expires_at,
+    }
+    # What is said of an artifact and not of an upload is as in one of which nothing is known yet.
+    nothing = Artifact(status="", digest_source="client")
+    own = {
+        name: getattr(upload if hasattr(upload, name) else nothing, name)
+        for name in map(str, ArtifactOut().fields)
+    }
+    size_and_digest = {"size_bytes": upload.length_bytes, "sha256": upload.sha256 or None}
+    return ArtifactDetailOut.render(
+        own | size_and_digest | {"status": "uploading", "upload": state}
+    )
+
+
+class ArtifactAnswer(ArtifactDetailOut):
+    """A stored artifact, or one that is uploading, and what its session is to become."""
 
     desired_state = serializers.ChoiceField(DesiredState.choices, source="session.desired_state")
 

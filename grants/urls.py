@@ -38,7 +38,10 @@ api_urlpatterns = [
     path(f"{_ONE}/artifacts", ArtifactViewSet.as_view({"get": "list", "post": "create"})),
     path(f"{_ONE}/artifacts/manifest", ArtifactViewSet.as_view({"get": "manifest"})),
     path(_ARTIFACT, ArtifactViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
-    path(f"{_ARTIFACT}/content", ArtifactViewSet.as_view({"get": "content"})),
+    path(
+        f"{_ARTIFACT}/content",
+        ArtifactViewSet.as_view({"get": "content", "patch": "append", "delete": "cancel"}),
+    ),
     path(f"{_ARTIFACT}/verification", ArtifactViewSet.as_view({"post": "verify"})),
     path(
         f"{_ONE}/permissions",

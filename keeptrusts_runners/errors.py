@@ -9,7 +9,7 @@ A class is a row of the error table: its name, its stable `code`, its HTTP `stat
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -32,6 +32,8 @@ class DomainError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
     title: ClassVar[str] = "Request refused"
+    # A problem type that is registered elsewhere; without one it is the address of our page.
+    type_uri: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -39,11 +41,13 @@ class DomainError(Exception):
         *,
         errors: list[FieldError] | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
         **fields: Any,
     ) -> None:
         self.detail = detail or self.default_detail()
         self.errors = errors or []
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
         self.fields = {name: value for name, value in fields.items() if value is not None}
         super().__init__(self.detail)
 
@@ -77,6 +81,13 @@ class InvalidParameter(Malformed):
     """A query parameter has a value that it cannot take."""
 
     code, title = "invalid_parameter", "Invalid query parameter"
+
+
+class UploadLengthInconsistent(Malformed):
+    """The upload has another length than was said before; `length_bytes` says which."""
+
+    code, title = "upload_length_inconsistent", "Inconsistent upload length"
+    type_uri = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length"
 
 
 # --- 401, 403: who asks ----------------------------------------------------------------------
@@ -156,6 +167,12 @@ class NotAcceptable(DomainError):
     """None of the media types in `Accept` can be produced here."""
 
     code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class UploadLost(DomainError):
+    """Bytes that had been received are gone. Begin the upload anew."""
+
+    code, status, title = "upload_lost", 410, "Upload lost"
 
 
 # --- 409: what was asked contradicts what is -------------------------------------------------
@@ -275,6 +292,20 @@ class NotAnchored(Conflict):
     it runs. Ask again after the time that `Retry-After` names."""
 
     code, title = "not_anchored", "Not anchored yet"
+
+
+class UploadOffsetMismatch(Conflict):
+    """The upload goes on at another offset, which `Upload-Offset` says. Send from there."""
+
+    code, title = "upload_offset_mismatch", "Offset does not match"
+    type_uri = "https://iana.org/assignments/http-problem-types#mismatching-upload-offset"
+
+
+class UploadCompleted(Conflict):
+    """The upload is complete: `artifact_id` is the artifact that it became."""
+
+    code, title = "upload_completed", "Upload is complete"
+    type_uri = "https://iana.org/assignments/http-problem-types#completed-upload"
 
 
 class ArtifactNotStored(Conflict):

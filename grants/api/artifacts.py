@@ -11,21 +11,35 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
-from grants import artifacts, integrity, queries, removals
+from grants import artifacts, integrity, queries, removals, resumable
 from grants.api import uploads
 from grants.api.downloads import BYTERANGES, OCTETS, download
+from grants.api.resumable_uploads import (
+    CREATE_HEADERS,
+    ResumableUploads,
+    completed,
+    is_incomplete,
+    state,
+)
 from grants.artifacts import Description
 from grants.drafts import Draft
 from grants.filters import ArtifactFilters
 from grants.models import Artifact, Retention
-from grants.serializers import ArtifactAnswer, ArtifactOut, ArtifactVerificationOut, RemovalIn
+from grants.resumable import Fence
+from grants.serializers import (
+    ArtifactAnswer,
+    ArtifactDetailOut,
+    ArtifactOut,
+    ArtifactVerificationOut,
+    RemovalIn,
+    upload_out,
+)
 from grants.storage import Blob
 from keeptrusts_runners.api import body, etag
 from keeptrusts_runners.api.answers import TEXT
 from keeptrusts_runners.api.idempotency import attempt_for
 from keeptrusts_runners.api.lease_epoch import named_epoch
 from keeptrusts_runners.api.pagination import list_answer, page
-from keeptrusts_runners.api.views import ApiViewSet
 from keeptrusts_runners.errors import (
     ArtifactNotStored,
     ContentBroken,
@@ -44,6 +58,7 @@ from keeptrusts_runners.errors import (
     PayloadTooLarge,
     RangeNotSatisfiable,
     RequestInFlight,
+    StorageUnavailable,
     UnsupportedMediaType,
 )
 from keeptrusts_runners.evidence.file_names import SUMS_NAME
@@ -65,7 +80,7 @@ _FORM = {
 }
 
 
-class ArtifactViewSet(ApiViewSet):
+class ArtifactViewSet(ResumableUploads):
     """Produced outputs: logs, bundles, generated files."""
 
     tag = "Artifacts"
@@ -76,24 +91,30 @@ class ArtifactViewSet(ApiViewSet):
         "destroy": Scope.WRITE,
         "content": Scope.READ,
         "manifest": Scope.READ,
+        "append": Scope.WRITE,
+        "cancel": Scope.WRITE,
         "verify": Scope.AUDIT,
     }
     inputs: ClassVar = {"verify": NothingIn}
     session_token_actions: ClassVar = frozenset(
-        {"list", "create", "retrieve", "content", "manifest"}
+        {"list", "create", "retrieve", "content", "manifest", "append", "cancel"}
     )
-    non_atomic_actions: ClassVar = frozenset({"create", "content", "verify"})
+    non_atomic_actions: ClassVar = frozenset({"create", "content", "append", "verify"})
     outputs: ClassVar = {
         "list": ArtifactOut,
         "create": ArtifactAnswer,
-        "retrieve": ArtifactOut,
+        "retrieve": ArtifactDetailOut,
+        "append": ArtifactAnswer,
         "verify": ArtifactVerificationOut,
     }
     filters: ClassVar = {"list": ArtifactFilters}
     media_types: ClassVar = {"content": (OCTETS, BYTERANGES), "manifest": (TEXT,)}
-    statuses: ClassVar = {"content": (200, 206)}
+    statuses: ClassVar = {"content": (200, 206), "cancel": 204}
     tagged_actions: ClassVar = frozenset({"retrieve", "destroy", "content", "manifest"})
-    bodies: ClassVar = {"create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}}}
+    bodies: ClassVar = {
+        "create": {uploads.MULTIPART: _FORM, OCTETS: {"type": "string"}},
+        "append": ResumableUploads.append_body,
+    }
     parameters: ClassVar = {
         "create": {
             "name": {"type": "string", "maxLength": 255},
@@ -103,7 +124,10 @@ class ArtifactViewSet(ApiViewSet):
             "Content-Digest": {"in": "header", "type": "string"},
             "Lease-Epoch": {"in": "header", "type": "integer", "minimum": 1},
             "Idempotency-Key": {"in": "header", "type": "string", "maxLength": 255},
+            **CREATE_HEADERS,
         },
+        "append": ResumableUploads.append_parameters,
+        "cancel": ResumableUploads.cancel_parameters,
         "destroy": {
             "reason": {"type": "string", "required": True, "minLength": 1, "maxLength": 2000}
         },
@@ -123,12 +147,15 @@ class ArtifactViewSet(ApiViewSet):
             DigestMismatch,
             PayloadTooLarge,
             InsufficientStorage,
+            StorageUnavailable,
             RequestInFlight,
             IdempotencyKeyReused,
             Invalid,
             UnsupportedMediaType,
         ),
         "destroy": (EvidenceHeld, Invalid),
+        "append": ResumableUploads.append_refuses,
+        "cancel": ResumableUploads.cancel_refuses,
         "content": (RangeNotSatisfiable, ContentBroken, ContentMissing, ArtifactNotStored),
         "verify": (ArtifactNotStored,),
     }
@@ -144,9 +171,12 @@ class ArtifactViewSet(ApiViewSet):
 
         As `multipart/form-data` (`file`, `name`, `kind`), or as the raw body with `?name=&kind=`
         and its media type as Content-Type. A digest in `Content-Digest` or `sha256` is checked.
-        An artifact is visible only when it is whole.
+        An artifact is visible only when it is whole. With `Upload-Complete: ?0` it is an upload
+        that goes on by PATCH at `Location`, with as much of the raw body as is here already.
         """
         epoch = named_epoch(request)
+        if is_incomplete(request._request):
+            return self.begin(request, Fence(session_id, self.principal, epoch))
         with self.organization_scope():
             room = artifacts.room(session_id, by=self.principal, lease_epoch=epoch)
         room.require(body.announced_length(request._request))
@@ -175,8 +205,12 @@ class ArtifactViewSet(ApiViewSet):
 
     def retrieve(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Get one artifact's description."""
-        found = self._artifact(session_id, artifact_id)
-        return self.answer(ArtifactOut.render(found), tag=_tag(found))
+        session_queries.session(session_id, by=self.principal)
+        if upload := resumable.find(session_id, artifact_id):
+            offset = resumable.offset_of(upload)
+            return self.answer(upload_out(upload, offset), tag=etag.strong(upload.id, offset))
+        found = artifacts.artifact(session_id, artifact_id)
+        return self.answer(ArtifactDetailOut.render(found), tag=_tag(found))
 
     def destroy(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Remove an artifact's content, for the reason that a person gives.
@@ -200,11 +234,18 @@ class ArtifactViewSet(ApiViewSet):
         The ETag is the content's SHA-256, which `Repr-Digest` says as well, so that a download
         that was cut goes on with `Range` and `If-Range`. A whole answer that is complete has that
         digest; where the stored bytes turn out not to have it, the connection is cut. Bytes that
-        are known to be broken or missing are a 410.
+        are known to be broken or missing are a 410. HEAD of an upload answers 204 with
+        `Upload-Offset`, where the next bytes belong.
         """
         with self.organization_scope():
-            found = self._artifact(session_id, artifact_id)
-        return download(found, request._request, by=self.principal)
+            session_queries.session(session_id, by=self.principal)
+            if upload := resumable.find(session_id, artifact_id):
+                return state(upload, request._request)
+            found = artifacts.artifact(session_id, artifact_id)
+        response = download(found, request._request, by=self.principal)
+        for name, value in completed(found).items():
+            response[name] = value
+        return response
 
     def manifest(self, request: Request, session_id: UUID) -> HttpResponse:
         """List the digests of a session's artifacts, as `sha256sum -c` reads them.
@@ -230,10 +271,6 @@ class ArtifactViewSet(ApiViewSet):
         self.body()
         check = integrity.verify(session_id, artifact_id, by=self.principal)
         return self.answer(ArtifactVerificationOut.render(check))
-
-    def _artifact(self, session_id: UUID, artifact_id: UUID) -> Artifact:
-        session_queries.session(session_id, by=self.principal)
-        return artifacts.artifact(session_id, artifact_id)
 
 
 def _tag(artifact: Artifact) -> str:

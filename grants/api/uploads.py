@@ -20,12 +20,14 @@ from grants import artifacts, storage
 from grants.artifacts import Description
 from grants.drafts import Draft
 from grants.models import Retention
+from grants.partials import Appender
 from keeptrusts_runners.api import body
 from keeptrusts_runners.errors import DigestMismatch, DomainError, Malformed, field_error
 
 MULTIPART = "multipart/form-data"
 _FIELDS = frozenset({"file", "name", "kind", "sha256", "retention"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_SHA256 = field_error("/sha256", "invalid", "This must be 64 lower-case hexadecimal digits.")
 _CONTENT_DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?=,|$)")
 
 
@@ -45,17 +47,36 @@ def receive(request: HttpRequest, draft: Draft) -> Description:
     if received.size_bytes != announced:
         raise Malformed("The body ended before its announced length.")
     _require(sha256, draft.sha256)
-    # Of the whole message by the letter; many senders mean the file that they send in a form.
-    _require(_content_digest(request), draft.sha256, received.sha256)
+    announced_digest = _content_digest(request)
+    if announced_digest is not None and received.hashed is not None:
+        # Of the whole message by the letter; many senders mean the file that they send in a form.
+        _require(announced_digest, draft.sha256, received.hashed.hexdigest())
+    else:
+        _require(announced_digest, draft.sha256)
     return description
 
 
+def receive_partial(request: HttpRequest, appender: Appender, announced: int) -> None:
+    """Append what comes, as far as it comes. Raises Malformed for a body that is cut, and
+    DigestMismatch for one that is not what `Content-Digest` says, of which nothing stays."""
+    expected = _content_digest(request)
+    received = _Received(request)
+    while chunk := received.read():
+        appender.write(chunk)
+    if received.size_bytes != announced:
+        raise Malformed("The body ended before its announced length.")
+    if expected is not None and expected != appender.sha256:
+        appender.take_back()
+        raise DigestMismatch(received=appender.sha256, announced=expected)
+
+
 class _Received:
-    """The body as it comes in, counted and hashed."""
+    """The body as it comes in, counted; hashed too where that is not the same as its file."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._hash = hashlib.sha256()
+        is_form = body.content_type(request) == MULTIPART
+        self.hashed = hashlib.sha256() if is_form and _content_digest(request) else None
         self.size_bytes = 0
         self.tail = b""
 
@@ -65,19 +86,24 @@ class _Received:
         except OSError as error:
             raise Malformed("The upload was cut.") from error
         self.size_bytes += len(chunk)
-        self._hash.update(chunk)
-        self.tail = (self.tail + chunk)[-512:]
+        if self.hashed is not None:
+            self.hashed.update(chunk)
+        self.tail = chunk[-512:] if len(chunk) >= 512 else (self.tail + chunk)[-512:]
         return chunk
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
 
 
 # --- a raw body ------------------------------------------------------------------------------
 
 
 def _raw(request: HttpRequest, received: _Received, draft: Draft) -> tuple[Description, str | None]:
+    described_as = described(request)
+    while chunk := received.read():
+        draft.write(chunk)
+    return described_as
+
+
+def described(request: HttpRequest) -> tuple[Description, str | None]:
+    """What the query says of a raw body, and the digest that it announces. Raises Invalid."""
     name = request.GET.get("name")
     if name is None:
         raise field_error("/name", "required", "Name it: ?name=… beside a raw body.")
@@ -88,9 +114,10 @@ def _raw(request: HttpRequest, received: _Received, draft: Draft) -> tuple[Descr
         media_type,
         request.GET.get("retention", Retention.STANDARD),
     )
-    while chunk := received.read():
-        draft.write(chunk)
-    return description, request.GET.get("sha256")
+    sha256 = request.GET.get("sha256")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise _NO_SHA256
+    return description, sha256
 
 
 # --- a form ----------------------------------------------------------------------------------
@@ -177,7 +204,7 @@ def _require(announced: str | None, *received: str) -> None:
     if announced is None:
         return
     if not _SHA256.fullmatch(announced):
-        raise field_error("/sha256", "invalid", "This must be 64 lower-case hexadecimal digits.")
+        raise _NO_SHA256
     if not any(hmac.compare_digest(announced, digest) for digest in received):
         raise DigestMismatch(received=received[0], announced=announced)
 

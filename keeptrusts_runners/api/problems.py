@@ -28,7 +28,7 @@ _log = structlog.get_logger("keeptrusts.api")
 def document(error: errors.DomainError, request_id: str | None) -> dict[str, Any]:
     """The members of the problem; what the error adds never replaces one of the standard ones."""
     problem: dict[str, Any] = {
-        "type": f"{PAGES}{error.code}",
+        "type": error.type_uri or f"{PAGES}{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
@@ -50,7 +50,7 @@ def render(error: errors.DomainError, request: HttpRequest | Request) -> HttpRes
 
 
 def _headers(error: errors.DomainError) -> dict[str, str]:
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status in (401, 403):

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 
-from keeptrusts_runners import env, ids
+from keeptrusts_runners import env, errors, ids
 from keeptrusts_runners.identity import tokens
 from sessions import queries
 from tests.contract.routes import Objects, Route
@@ -25,7 +25,7 @@ _LEAKS = re.compile(
 def call(api: Api, route: Route, objects: Objects, **headers: str) -> Any:
     """The table's request, by this bearer."""
     if route.raw is not None:
-        headers = {"Content-Type": "text/plain", **headers}
+        headers = {"Content-Type": "text/plain", **route.headers, **headers}
         return api.request(route.method, route.address(objects), raw=route.raw, **headers)
     return api.request(route.method, route.address(objects), objects.body, **headers)
 
@@ -50,7 +50,9 @@ def problem(answer: Any, status: int, code: str | None = None) -> dict[str, Any]
     document: dict[str, Any] = json.loads(answer.content)
     assert {"type", "title", "status", "detail", "code", "request_id"} <= document.keys()
     assert document["status"] == status
-    assert document["type"] == f"/v1/docs/errors/{document['code']}"
+    registered = {error.code: error.type_uri for error in errors.catalogue()}
+    page = f"/v1/docs/errors/{document['code']}"
+    assert document["type"] == (registered[document["code"]] or page)
     assert document["request_id"] == answer["X-Request-Id"]
     assert all(isinstance(document[name], str) and document[name] for name in ("title", "detail"))
     for item in document.get("errors", ()):

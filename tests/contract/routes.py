@@ -7,7 +7,7 @@ that it did not produce. `test_access.py` fails for a route that has no row here
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,7 @@ class Route:
     tagged: bool = False
     query: str = ""
     raw: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def opened_by(self) -> list[str]:
@@ -246,6 +247,21 @@ def artifact(org: Org) -> Objects:
     return made
 
 
+def uploading(org: Org) -> Objects:
+    made = running(org)
+    answer = org.runner.api.request(
+        "POST",
+        f"/runners/sessions/{made.path['session_id']}/artifacts?name=a.txt",
+        **{"Upload-Complete": "?0"},
+    )
+    assert answer.status_code == 201, answer.content
+    made.path["artifact_id"] = answer.json()["id"]
+    return made
+
+
+_PARTIAL = {
+    "Content-Type": "application/partial-upload", "Upload-Offset": "0", "Upload-Complete": "?1",
+}  # fmt: skip
 GRANT = {"operation": "network.egress:a.test:443", "reason": "to fetch", "ttl_seconds": 60}
 
 
@@ -483,6 +499,11 @@ TABLE = (
     Route("DELETE", _ARTIFACT, WRITE, artifact, 204, tagged=True, query="?reason=wrong", **_PEOPLE),
     Route("GET", f"{_ARTIFACT}/content", READ, artifact, tagged=True, **_OWN),
     Route("GET", f"{_SESSION}/artifacts/manifest", READ, artifact, tagged=True, **_OWN),
+    Route(
+        "PATCH", f"{_ARTIFACT}/content", WRITE, uploading, raw=b"content", headers=_PARTIAL,
+        **_EXECUTES,
+    ),
+    Route("DELETE", f"{_ARTIFACT}/content", WRITE, uploading, 204, **_EXECUTES),
     Route("POST", f"{_ARTIFACT}/verification", AUDIT, artifact),
     Route("GET", f"{_SESSION}/permissions", READ, active, **_OWN),
     Route(

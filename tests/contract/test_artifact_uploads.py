@@ -408,7 +408,7 @@ def test_without_a_lease_nothing_is_read(org: Org) -> None:
 # --- a full disk -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["write", "close", "fsync", "replace", "mkstemp", "mkdir"])
+@pytest.mark.parametrize("call", ["write", "flush", "fsync", "replace", "mkstemp", "mkdir"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_an_answer(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     org = Org()
@@ -427,7 +427,7 @@ def _fill(patch: pytest.MonkeyPatch, call: str, error: OSError) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise error
 
-    if call in ("write", "close"):
+    if call in ("write", "flush"):
         plain = os.fdopen
 
         def fdopen(*args: Any, **kwargs: Any) -> Any:

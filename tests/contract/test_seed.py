@@ -186,6 +186,7 @@ def test_artifacts(org: Org, session: dict[str, Any]) -> None:
     made = has_shape(ok(answer, 201), "artifact")
     assert (made["name"], made["kind"], made["media_type"]) == ("a.log", "log", "text/plain")
     assert made.pop("desired_state") == "running"
+    assert made.pop("upload") is None
     assert items(org.viewer.api.get(path), "artifact") == [made]
 
 

@@ -108,6 +108,9 @@ def peopled() -> Org:
     assert token.post(path(session, "checkpoint"), {"data": {}}).status_code == 201
     artifact = token.request("POST", f"{path(session, 'artifacts')}?name=a&kind=log", raw=b"bytes")
     assert artifact.status_code == 201
+    upload = {"Upload-Complete": "?0"}
+    begun = token.request("POST", f"{path(session, 'artifacts')}?name=a", **upload)
+    assert begun.status_code == 201
     signer.anchor(org.id)
     assert approve(org.approver.api, requested(org, session)).status_code == 200
     assert org.runner.api.post(path(session, "claim")).status_code == 409

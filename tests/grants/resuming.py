@@ -1,0 +1,53 @@
+"""Resumable uploads as a client does them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessions.models import RunnerSession
+from tests.factories import path
+from tests.people import Api
+
+PARTIAL = "application/partial-upload"
+
+
+def begin(
+    api: Api, session: RunnerSession, raw: bytes = b"", query: str = "", **headers: Any
+) -> Any:
+    """POST an upload that is to go on."""
+    given = {"Content-Type": "text/plain", "Upload-Complete": "?0"} | headers
+    place = f"{path(session, 'artifacts')}?name=big.bin{query}"
+    return api.request("POST", place, raw=raw, **{k: str(v) for k, v in given.items()})
+
+
+def begun(api: Api, session: RunnerSession, raw: bytes = b"", **headers: Any) -> str:
+    """The id of a new upload."""
+    answer = begin(api, session, raw, **headers)
+    assert answer.status_code == 201, answer.content
+    return str(answer.json()["id"])
+
+
+def append(
+    api: Api,
+    session: RunnerSession,
+    upload: str,
+    raw: bytes,
+    offset: int,
+    complete: bool = False,
+    **headers: Any,
+) -> Any:
+    given = {
+        "Content-Type": PARTIAL,
+        "Upload-Offset": offset,
+        "Upload-Complete": "?1" if complete else "?0",
+    } | headers
+    place = path(session, "artifacts", upload, "content")
+    return api.request("PATCH", place, raw=raw, **{k: str(v) for k, v in given.items()})
+
+
+def state(api: Api, session: RunnerSession, upload: str) -> Any:
+    return api.request("HEAD", path(session, "artifacts", upload, "content"))
+
+
+def cancel(api: Api, session: RunnerSession, upload: str) -> Any:
+    return api.delete(path(session, "artifacts", upload, "content"))
