@@ -157,6 +157,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "artifact.retention": "Content goes after its time, with the evidence at the latest.",
         "artifact.stores": "Artifacts are the same in files and in an S3-compatible store.",
         "artifact.manifest": "A session's files are named once each, as `sha256sum -c` reads them.",
+        "artifact.download": "The runner saves an artifact whole, under a safe name, or not.",
         "artifact.preview": "Nothing that was uploaded runs in a browser, however it is opened.",
         "artifact.integrity": "An artifact whose bytes changed is found, and never given out.",
     },

@@ -5,16 +5,24 @@ by the contract; events carry a ``client_id``, claims a ``claim_id``, and what c
 ``Idempotency-Key`` that stays the same over all tries.
 """
 
+import http.client
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from keeptrusts_runners.runner.transport import Answer, Content, Transport, Unreachable
+from keeptrusts_runners.runner.transport import (
+    Answer,
+    Content,
+    Transport,
+    Unreachable,
+    read_answer,
+)
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 15.0
@@ -113,7 +121,7 @@ class Client:
         if idempotency_key is not None:
             sent["Idempotency-Key"] = idempotency_key
         target = f"{path}?{urlencode(query)}" if query else path
-        waits = _Waits(patience, self._pause)
+        waits = Waits(patience, self._pause)
         while True:
             try:
                 return self._once(method, target, sent, content, timeout)
@@ -140,8 +148,24 @@ class Client:
             token = self._credentials.bearer()
         raise ApiError.from_answer(answer)
 
+    @contextmanager
+    def open(self, path: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+        """One GET whose answer is read piece by piece. Raises ApiError, Unreachable."""
+        token = self._credentials.bearer()
+        for last_try in (False, True):
+            signed = {"X-Request-Id": str(uuid.uuid4()), **headers}
+            signed |= {"Accept": "*/*", "Authorization": f"Bearer {token}"}
+            with self._transport.open(path, signed) as response:
+                if response.status < 300:
+                    yield response
+                    return
+                error = ApiError.from_answer(read_answer(response))
+            if last_try or error.status != 401 or not self._credentials.renew(token):
+                raise error
+            token = self._credentials.bearer()
 
-class _Waits:
+
+class Waits:
     """Decides between tries: how long to wait, and when to stop trying."""
 
     def __init__(self, patience: float, pause: Pause) -> None:

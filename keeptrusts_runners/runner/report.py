@@ -21,11 +21,11 @@ class Report:
             at = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             line = json.dumps({"at": at, "event": event, "message": text, **facts})
         else:
-            line = f"{now.astimezone():%H:%M:%S}  {_harmless(text)}"
+            line = f"{now.astimezone():%H:%M:%S}  {harmless(text)}"
         with self._lock:
             print(line, file=sys.stdout if self._as_json else sys.stderr, flush=True)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Names come from outside; none of them may move the cursor of a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

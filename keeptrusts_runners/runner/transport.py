@@ -4,9 +4,10 @@ import base64
 import http.client
 import json
 import socket
+import ssl
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from keeptrusts_runners.runner import VERSION
 
 ANSWER_LIMIT = 32 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
 CONNECTIONS_KEPT = 8
 
 
@@ -38,12 +40,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Content:
-    """A request body that can be sent again: bytes, or a file that is opened for each try."""
+    """A request body that can be sent again: bytes, or `length` bytes of a file from `offset`,
+    which is opened for each try."""
 
     media_type: str
     data: bytes = b""
     path: Path | None = None
     length: int = 0
+    offset: int = 0
 
     @classmethod
     def of_json(cls, value: Any) -> "Content":
@@ -113,6 +117,26 @@ class Transport:
             self._give_back(connection)
             return answer
 
+    @contextmanager
+    def open(self, path: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+        """GET, with an answer to be read piece by piece, on a connection of its own. Raises
+        Unreachable, also for a connection that breaks while the block reads."""
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self.timeout)
+        try:
+            try:
+                self._connect(connection)
+                _write_request(connection, "GET", self._prefix + path, headers, None)
+                response = connection.getresponse()
+            except OSError as error:
+                raise Unreachable(f"{self.url}: {_reason(error)}", sent=True) from error
+            yield response
+        # What the block itself meets, such as a full disk, is not the connection's.
+        except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+            raise Unreachable(f"{self.url}: {_reason(error)}", sent=True) from error
+        finally:
+            self._let_go(connection)
+
     def abort(self) -> None:
         """From another thread: cut what waits for an answer, and send nothing from here on."""
         with self._lock:
@@ -170,12 +194,16 @@ class Transport:
         content: Content | None,
     ) -> Answer:
         _write_request(connection, method, path, headers, content)
-        response = connection.getresponse()
-        data = response.read(ANSWER_LIMIT + 1)
-        if len(data) > ANSWER_LIMIT:
-            raise http.client.HTTPException(f"the answer is longer than {ANSWER_LIMIT} bytes")
-        names = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, names, _decoded(data, names.get("content-type", "")))
+        return read_answer(connection.getresponse())
+
+
+def read_answer(response: http.client.HTTPResponse) -> Answer:
+    """The whole of it. Raises HTTPException for one that is too long, or no JSON as it says."""
+    data = response.read(ANSWER_LIMIT + 1)
+    if len(data) > ANSWER_LIMIT:
+        raise http.client.HTTPException(f"the answer is longer than {ANSWER_LIMIT} bytes")
+    names = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, names, _decoded(data, names.get("content-type", "")))
 
 
 def _write_request(
@@ -192,11 +220,23 @@ def _write_request(
         sent["Content-Length"] = str(content.length)
     with suppress(BrokenPipeError):
         if content is not None and content.path is not None:
-            with content.path.open("rb") as file:
-                connection.request(method, path, body=file, headers=sent)
+            connection.request(method, path, body=_chunks(content), headers=sent)
         else:
             body = None if content is None else content.data
             connection.request(method, path, body=body, headers=sent)
+
+
+def _chunks(content: Content) -> Iterator[bytes]:
+    """Of its file. One that has become shorter ends the request, whose length is then wrong."""
+    assert content.path is not None
+    left = content.length
+    with content.path.open("rb") as file:
+        file.seek(content.offset)
+        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk
+    if left:
+        raise http.client.HTTPException(f"{content.path.name} became shorter while it was sent")
 
 
 def _cut(sock: socket.socket | None) -> None:

@@ -15,6 +15,12 @@ class Command(BaseCommand):
     help = cli.DESCRIPTION
     requires_system_checks: list[str] = []
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """`runner artifacts …` has arguments of its own."""
+        if argv[2:3] == ["artifacts"]:
+            sys.exit(cli.main(argv[2:]))
+        super().run_from_argv(argv)
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         options.add_arguments(parser)
 
