@@ -40,13 +40,14 @@ def late_after(session: RunnerSession) -> datetime | None:
 class Waiting:
     """Why a pending session is not claimed: a short word for lists and a sentence for its page.
 
-    `until` is when time alone will change it.
+    `until` is when time alone will change it; `by_executors`: it is for want of one.
     """
 
     word: str
     sentence: str
     until: datetime | None = None
     blocked: bool = True
+    by_executors: bool = False
 
     @property
     def code(self) -> str:
@@ -92,15 +93,19 @@ def _for_an_executor(session: RunnerSession, asking: Asking) -> Waiting:
             "Waiting for an executor",
             f"Nothing blocks it. It goes to the next executor {offering}.",
             blocked=False,
+            by_executors=True,
         )
     if not asking.for_profile(session.profile_id):
         return Waiting(
-            "No executor", "No executor has asked for work of its profile within the last minute."
+            "No executor",
+            "No executor has asked for work of its profile within the last minute.",
+            by_executors=True,
         )
     lacking = _spelt(asking.lacking(session))
     return Waiting(
         "Labels not offered",
         f"Executors ask for work of its profile, but none of them offers {lacking}.",
+        by_executors=True,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -208,15 +209,26 @@ class Asking:
     more than were looked at."""
 
     def __init__(self, organization_id: UUID) -> None:
+        """Asks nothing until it is asked."""
+        self._organization_id = organization_id
+
+    @cached_property
+    def _found(self) -> list[tuple[list[UUID] | None, dict[str, str]]]:
         """Served by runner_executor_polled."""
         found = RunnerExecutor.objects.filter(
-            organization_id=organization_id,
+            organization_id=self._organization_id,
             polled_at__gt=DatabaseNow() - POLLING_WITHIN,
             draining_at=None,
         ).order_by("-polled_at")
-        rows = list(found.values_list("profile_ids", "labels")[: MAX_ASKING + 1])
-        self.truncated = len(rows) > MAX_ASKING
-        self._rows: list[tuple[list[UUID] | None, dict[str, str]]] = rows[:MAX_ASKING]
+        return list(found.values_list("profile_ids", "labels")[: MAX_ASKING + 1])
+
+    @property
+    def truncated(self) -> bool:
+        return len(self._found) > MAX_ASKING
+
+    @property
+    def _rows(self) -> list[tuple[list[UUID] | None, dict[str, str]]]:
+        return self._found[:MAX_ASKING]
 
     @property
     def count(self) -> int:

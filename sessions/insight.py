@@ -133,10 +133,9 @@ def explain(session_id: UUID, *, by: Principal) -> Explanation:
     return explanation(session, clock.now())
 
 
-def explanation(
-    session: RunnerSession, now: datetime, *, holders_of_free_slots: bool = True
-) -> Explanation:
-    """Of a session that is read already, with its profile and harness."""
+def explanation(session: RunnerSession, now: datetime, *, whole: bool = True) -> Explanation:
+    """Of a session that is read already, with its profile and harness. Not `whole`: executors only
+    where it waits for one, and the holders of slots only where none is free."""
     verbs = states.allowed_verbs(State(session.state))
     refused = list(refusals.of_session(session.id)[:LAST_REFUSALS])
     if session.state != State.PENDING:
@@ -146,13 +145,13 @@ def explanation(
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
-    shown = partial(_limit, always=holders_of_free_slots)
+    shown = partial(_limit, always=whole)
     key, organization_id = session.concurrency_key, session.organization_id
     return Explanation(
         session, waiting.sentence, verbs, refused, waiting, position, capped,
         shown(session.profile.name, uses.of_profile(session), profile_id=session.profile_id),
         shown(key, uses.of_key(session), organization_id=organization_id, concurrency_key=key),
-        _audience(session, asking),
+        _audience(session, asking) if whole or waiting.by_executors else None,
     )  # fmt: skip
 
 

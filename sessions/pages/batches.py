@@ -1,4 +1,4 @@
-"""/runners/batches: what was asked for many sessions, and what has come of it."""
+"""/runners/sessions/batches: what was asked for many sessions, and what has come of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SPOKEN = {
 
 @page()
 def index(request: Page) -> HttpResponse:
-    """`GET /runners/batches`: newest first."""
+    """`GET /runners/sessions/batches`: newest first."""
     check_parameters(request, {"cursor", "limit"})
     found, older = pagination.page(batches.of_organization(by=request.principal), request)
     rows = batches.with_progress(found)
@@ -46,7 +46,7 @@ def index(request: Page) -> HttpResponse:
         "crumbs": [Link("Sessions", reverse("sessions")), Link("Batches", "", current=True)],
     }
     name = "_index" if is_fragment(request) else "index"
-    return render(request, f"runners/batches/{name}.html", context)
+    return render(request, f"runners/sessions/batches/{name}.html", context)
 
 
 def _settled(batch: RunnerBatch) -> int:
@@ -55,7 +55,7 @@ def _settled(batch: RunnerBatch) -> int:
 
 @page()
 def batch(request: Page, batch_id: UUID) -> HttpResponse:
-    """`GET /runners/batches/{id}`: its progress, and its sessions by what has come of each."""
+    """`GET /runners/sessions/batches/{id}`: its progress, and what has come of each session."""
     found = batches.batch(batch_id, by=request.principal)
     check_parameters(request, {"outcome", "cursor", "limit"})
     items = BatchItemFilters.apply(request, batches.items(batch_id, by=request.principal))
@@ -82,7 +82,7 @@ def batch(request: Page, batch_id: UUID) -> HttpResponse:
         "may_stop": found.state == BatchState.RUNNING and request.principal.has(Scope.WRITE),
     }
     name = "_batch" if is_fragment(request) else "batch"
-    return render(request, f"runners/batches/{name}.html", context)
+    return render(request, f"runners/sessions/batches/{name}.html", context)
 
 
 def _of(batch: RunnerBatch, outcome: str) -> str:
@@ -124,7 +124,7 @@ def _bars(batch: RunnerBatch) -> list[dict[str, Any]]:
 
 @page(Scope.WRITE, methods=("POST",))
 def stop(request: Page, batch_id: UUID) -> HttpResponse:
-    """`POST /runners/batches/{id}/stop`: what is not done yet stays undone."""
+    """`POST /runners/sessions/batches/{id}/stop`: what is not done yet stays undone."""
     batches.stop(batch_id, by=request.principal)
     to = reverse("batch", args=[batch_id])
     return see_other(to, request=request, flash="Stopped. What was done stays done.")

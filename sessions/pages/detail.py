@@ -139,7 +139,7 @@ def _canceller(
 
 
 def _queue(session: RunnerSession, request: Page) -> dict[str, Any]:
-    told = insight.explanation(session, request.now, holders_of_free_slots=False)
+    told = insight.explanation(session, request.now, whole=False)
     capped = told.position_capped
     return {
         "told": told,

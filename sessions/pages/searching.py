@@ -202,7 +202,7 @@ _LABELS = {
     "harness_id": "Harness",
     "harness_version": "Harness",
     "executor_id": "Executor",
-    "session_id": "Session",
+    "session_id": "Sessions",
     "task_id": "Task",
     "task_prefix": "Task begins with",
     "reason": "Reason",

@@ -195,15 +195,15 @@ def test_a_batch_can_be_stopped(org: Org) -> None:
 
 def test_batches_are_listed(org: Org) -> None:
     client = browser(org.operator)
-    assert "No batches yet." in text_of(client.get("/runners/batches"))
+    assert "No batches yet." in text_of(client.get("/runners/sessions/batches"))
     factories.pending(org)
     sent(client, client.get(f"{CANCEL}?view=queue"), reason="Superseded")
     work_off()
     with at_most(9):
-        text = text_of(client.get("/runners/batches"))
+        text = text_of(client.get("/runners/sessions/batches"))
     assert "Superseded" in text
     assert "1 of 1" in text
-    assert "Superseded" not in text_of(browser(Org().viewer).get("/runners/batches"))
+    assert "Superseded" not in text_of(browser(Org().viewer).get("/runners/sessions/batches"))
 
 
 def test_acting_on_many_is_for_operators_of_the_organization(org: Org) -> None:
@@ -221,7 +221,7 @@ def test_acting_on_many_is_for_operators_of_the_organization(org: Org) -> None:
     outsider = browser(Org().operator)
     assert outsider.get(made).status_code == 404
     assert outsider.post(f"{made}/stop").status_code == 404
-    unknown = f"/runners/batches/{ids.encode('batch', ids.new())}"
+    unknown = f"/runners/sessions/batches/{ids.encode('batch', ids.new())}"
     assert outsider.get(unknown).status_code == 404
     asked = outsider.get(f"{CANCEL}?session_id={session}")
     assert "None of what matches is open" in text_of(asked)

@@ -16,6 +16,7 @@ from grants.storage import Blob
 from keeptrusts_runners import clock, ids
 from keeptrusts_runners.identity.scopes import Role
 from profiles import catalog
+from profiles.models import RunnerProfile
 from sessions import claims, lifecycle, outcomes
 from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession
@@ -257,10 +258,27 @@ def _everything(org: Org) -> RunnerSession:
     return session
 
 
+def _held_up(org: Org) -> RunnerSession:
+    """Tried once, with a grant on record, refused since, and behind a limit that is reached."""
+    session = _everything(org)
+    grant = {"operation": "x", "reason": "y", "ttl_seconds": 60}
+    org.operator.api.post(factories.path(session, "permissions"), grant)
+    with org.scope():
+        RunnerProfile.objects.filter(id=session.profile_id).update(max_concurrent_sessions=1)
+        on = RunnerProfile.objects.get(id=session.profile_id)
+    factories.running(org, factories.pending(org, on))
+    org.runner.api.post(factories.path(session, "claim"))
+    return session
+
+
 def test_the_page_costs_the_same_whatever_happened(org: Org) -> None:
     waiting, running = _everything(org), factories.running(org)
+    grant = {"operation": "x", "reason": "y", "ttl_seconds": 60}
+    for _ in range(2):
+        factories.session_api(org, running).post(factories.path(running, "permissions"), grant)
+    full = _held_up(org)
     client = browser(org.approver)
-    for session in (waiting, running):
+    for session in (waiting, running, full):
         with at_most(16):
             assert client.get(page_of(session)).status_code == 200
 
