@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
-from rest_framework import exceptions
 
 from keeptrusts_runners.api import strict_json
-from keeptrusts_runners.api.fields import Labels
 from keeptrusts_runners.console.forms import BodyForm, JsonField, LabelsField, LinesField
-from sessions import search
-from sessions.models import Disposition, RunnerSession, SideEffects
+from sessions.models import Disposition, SideEffects
 
 
 def _words(label: str, help_text: str, *, required: bool) -> LinesField:
@@ -31,55 +27,19 @@ class RetryForm(forms.Form):
     reason = _words("Reason", "Kept in the new session's ledger.", required=False)
 
 
-class EditForm(forms.Form):
-    """What may be changed of a session that is not over. Labels are lines of key=value."""
+class EditForm(BodyForm):
+    """What people may change of a session."""
 
     priority = forms.IntegerField(
-        label="Priority",
-        help_text="From -1000 to 1000. Higher ones are claimed first.",
-        min_value=-1000,
-        max_value=1000,
+        label="Priority", help_text="From -1000 to 1000. Higher ones are claimed first."
     )
-    labels = forms.CharField(
-        label="Labels",
-        help_text="One key=value a line. Executors must offer all of them.",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
-    )
+    labels = LabelsField(help_text="One key=value a line. An executor must offer all of them.")
     deadline_at = forms.CharField(
         label="Deadline",
-        help_text="UTC, such as 2026-05-01T09:30Z. Empty leaves it as it is.",
+        help_text="Such as 2026-05-01T09:30:00Z. Empty leaves it as it is.",
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-
-    def clean_labels(self) -> dict[str, str]:
-        pairs: dict[str, str] = {}
-        for line in filter(None, map(str.strip, self.cleaned_data["labels"].splitlines())):
-            key, equals, value = line.partition("=")
-            if not equals or key in pairs:
-                raise forms.ValidationError(f"“{line}” is no new key=value.")
-            pairs[key] = value
-        try:
-            return dict(Labels().run_validation(pairs))
-        except exceptions.ValidationError as error:
-            raise forms.ValidationError([str(each) for each in error.detail]) from error
-
-    def clean_deadline_at(self) -> datetime | None:
-        text = self.cleaned_data["deadline_at"].strip()
-        found = search.instant(text)
-        if text and found is None:
-            raise forms.ValidationError("This is no time such as 2026-05-01T09:30Z.")
-        return found
-
-    def changes(self, session: RunnerSession) -> dict[str, Any]:
-        """What differs from the session, once the form is valid."""
-        given = self.cleaned_data
-        return {
-            name: given[name]
-            for name in ("priority", "labels", "deadline_at")
-            if given[name] is not None and given[name] != getattr(session, name)
-        }
 
 
 class BulkForm(forms.Form):

@@ -23,6 +23,7 @@ from sessions.forms import CancelForm, DispositionForm, EditForm, RetryForm
 from sessions.models import Disposition, RunnerSession
 from sessions.pages import offers
 from sessions.pages.frame import frame
+from sessions.serializers import AmendIn
 from sessions.states import State, Verb
 
 
@@ -91,21 +92,18 @@ def disposition(request: Page, session_id: UUID) -> HttpResponse:
 def edit(request: Page, session_id: UUID) -> HttpResponse:
     """`GET, POST /runners/sessions/{id}/edit`: labels, priority and the deadline."""
     session = queries.detail(session_id, by=request.principal)
-    form = EditForm(_sent(request), initial=_as_typed(session))
-    if form.is_valid():
+    now = {"priority": session.priority, "labels": session.labels}
+    form = EditForm(_sent(request), initial=now)
+    fields = form.read(AmendIn.read) if form.is_bound else None
+    if fields is not None:
+        changes = {name: value for name, value in fields.items() if now.get(name) != value}
         try:
             with transaction.atomic():
-                amendments.amend(session_id, form.changes(session), by=request.principal)
+                amendments.amend(session_id, changes, by=request.principal)
             return _back(request, session_id, "Changes saved.")
         except Invalid as refused:
-            for error in refused.errors:
-                form.add_error(error.pointer.strip("/"), error.detail)
+            form.refuse(refused)
     return _ask(request, session, "Edit", "edit", form)
-
-
-def _as_typed(session: RunnerSession) -> dict[str, Any]:
-    labels = "\n".join(f"{key}={value}" for key, value in session.labels.items())
-    return {"priority": session.priority, "labels": labels}
 
 
 @page(Scope.WRITE, methods=("POST",))

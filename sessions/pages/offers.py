@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from keeptrusts_runners import ids
 from keeptrusts_runners.identity.principal import Principal
@@ -35,7 +35,8 @@ class Offer:
 def of(session: RunnerSession, by: Principal) -> Offer:
     """Buttons say what would do something; the verbs decide again."""
     actions, missing = _operating(session) if by.has(Scope.WRITE) else ([], [_NEEDS_WRITE])
-    if by.has(Scope.DISPATCH) and (again := _dispatch_again(session)):
+    if by.has(Scope.DISPATCH):
+        again = f"{reverse('dispatch')}?from={ids.encode('sess', session.id)}"
         actions.append(Action("Dispatch again", again))
     if by.has(Scope.AUDIT):
         actions.append(Action("Export", reverse("session_evidence", args=[session.id])))
@@ -125,11 +126,3 @@ def _cancel(session: RunnerSession) -> Action:
 
 def _force(session: RunnerSession) -> Action:
     return Action("Force cancel", reverse("session_force", args=[session.id]), risky=True)
-
-
-def _dispatch_again(session: RunnerSession) -> str | None:
-    """The form of a dispatch, filled in from this session; None where there is no such page."""
-    try:
-        return f"{reverse('session_new')}?from={ids.encode('sess', session.id)}"
-    except NoReverseMatch:
-        return None

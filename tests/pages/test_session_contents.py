@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -136,8 +137,6 @@ class TestEditing:
         page = browser(org.operator).get(page_of(session, "edit"))
         assert b"env=prod" in page.content
         labels = "env=test\r\n\r\nteam = a=b"
-        assert self.edited(org, session, priority="7", labels=labels).status_code == 422
-        labels = "env=test\r\nteam=a=b"
         assert self.edited(org, session, priority="7", labels=labels).status_code == 303
         with org.scope():
             session.refresh_from_db()
@@ -146,9 +145,8 @@ class TestEditing:
 
     def test_a_deadline_is_moved(self, org: Org) -> None:
         session = factories.pending(org)
-        later = session.created_at.replace(microsecond=0, second=0)
-        later = later.replace(year=later.year, hour=23, minute=59)
-        text = f"{later:%Y-%m-%dT%H:%M}Z"
+        later = session.created_at.replace(microsecond=0) + timedelta(hours=1)
+        text = f"{later:%Y-%m-%dT%H:%M:%S}Z"
         assert self.edited(org, session, deadline_at=text).status_code == 303
         with org.scope():
             session.refresh_from_db()
@@ -157,12 +155,12 @@ class TestEditing:
     @pytest.mark.parametrize(
         ("field", "value", "said"),
         [
-            ("priority", "1001", "less than or equal to 1000"),
-            ("labels", "novalue", "is no new key=value"),
-            ("labels", "a=1\na=2", "is no new key=value"),
+            ("priority", "1001", "1000"),
+            ("labels", "novalue", "a label is written key=value"),
+            ("labels", "a=1\na=2", "a is there twice"),
             ("labels", "-a=1", "beginning and ending with a letter or digit"),
-            ("deadline_at", "tomorrow", "This is no time"),
-            ("deadline_at", "2020-01-01", "This lies in the past."),
+            ("deadline_at", "tomorrow", "must be"),
+            ("deadline_at", "2020-01-01T00:00:00Z", "This lies in the past."),
         ],
     )
     def test_what_cannot_be_is_told_and_kept(
