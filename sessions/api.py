@@ -35,7 +35,7 @@ from keeptrusts_runners.identity.scopes import Scope
 from profiles.models import RunnerProfile
 from sessions import amendments, claims, filters, lifecycle, listing, queries
 from sessions.claims import ClaimRequest
-from sessions.filters import UNINDEXED, SessionFilters
+from sessions.filters import SessionFilters
 from sessions.models import RunnerSession
 from sessions.serializers import (
     AmendIn,
@@ -156,7 +156,7 @@ class SessionViewSet(ApiViewSet):
         """
         rows = self.filtered(queries.sessions(by=self.principal))
         order = listing.order_of(request.GET.get("view"))
-        if UNINDEXED & request.GET.keys():
+        if filters.is_unbounded(request.GET):
             found, cursor = self._within_reach(rows, request, order)
         else:
             found, cursor = page(rows, request, order=order)

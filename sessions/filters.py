@@ -124,6 +124,14 @@ class SessionFilters(StrictFilterSet):
         return queryset.filter(created_at__lt=value, id__lt=latest)
 
 
+def is_unbounded(given: QueryDict) -> bool:
+    """Whether a list must be told how far to look. Failures of a window need it not, however they
+    are narrowed: runner_session_failed has nothing else, and a summary's links list them."""
+    states = {State(word) for word in given.get("state", "").split(",") if word in set(State)}
+    of_window = bool(states) and states <= FAILURES and "ended_after" in given
+    return bool(UNINDEXED & given.keys()) and not of_window
+
+
 def indexed(given: QueryDict, queryset: QuerySet[RunnerSession]) -> QuerySet[RunnerSession]:
     """Narrowed only by those of the filters that an index of sessions serves in a list's order."""
     kept = given.copy()

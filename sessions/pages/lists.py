@@ -192,7 +192,7 @@ def _list(request: Page, tab: Tab, asked: Asked, counts: OpenCounts) -> dict[str
     size = _size(request)
     every = queries.rows(by=request.principal)
     found = SessionFilters.narrow(asked.parameters, every)
-    unindexed = bool(UNINDEXED & asked.parameters.keys())
+    unindexed = filters.is_unbounded(asked.parameters)
     walked = filters.indexed(asked.parameters, every) if unindexed else None
     cursor = request.GET.get("cursor")
     order = listing.order_of(tab.view)

@@ -143,3 +143,15 @@ class TestHowFarItLooks:
         answer = org.viewer.api.get(f"/runners/sessions?{query}").json()
         assert [item["id"] for item in answer["items"]] == named(wanted[0])
         assert answer["next_cursor"] is None
+
+    def test_failures_of_a_window_are_listed_to_the_end(
+        self, org: Org, wanted: list[RunnerSession]
+    ) -> None:
+        """As a summary counts them, whose links these are."""
+        oldest = failed(org, "boom", "x")
+        for _ in range(5):
+            factories.pending(org)
+        since = clock.rfc3339(clock.now() - timedelta(hours=1)) or ""
+        query = {"reason": "boom", "ended_after": since}
+        assert found(org, state="failed,lost", **query) == named(oldest)
+        assert found(org, state="failed,completed", **query) == []
