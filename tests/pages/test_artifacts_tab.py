@@ -86,3 +86,11 @@ def test_its_cost_does_not_depend_on_how_many_there_are(org: Org) -> None:
     client = browser(org.viewer)
     with at_most(10):
         assert client.get(page_of(session, "artifacts")).status_code == 200
+
+
+def test_the_overview_names_each_and_leads_to_a_look_into_it(org: Org) -> None:
+    session = factories.running(org)
+    made = stored(org, session, "report.txt")
+    html = browser(org.viewer).get(page_of(session)).content.decode()
+    address = page_of(session, "artifacts", ids.encode("art", made.id), "preview")
+    assert f'<a href="{address}">report.txt</a>' in html
