@@ -18,8 +18,8 @@ class Part(NamedTuple):
     """A piece of a bar, `tone` as in the style sheet."""
 
     tone: str
-    y: float
-    height: float
+    y: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Bar:
     warnings: int
     errors: int
     url: str
-    x: float
-    width: float
+    x: int
+    width: int
     parts: list[Part]
 
     @property
@@ -62,8 +62,8 @@ def bars(kept: Histogram, address: Callable[[int], str]) -> list[Bar]:
                     warnings=bucket["warning"],
                     errors=bucket["error"] + bucket["critical"],
                     url=address(first),
-                    x=round(place * slot, 1),
-                    width=round(slot - 1, 1),
+                    x=round(place * slot),
+                    width=round((place + 1) * slot) - round(place * slot) - 1,
                     parts=list(_stacked(bucket, events, scale)),
                 )
             )
@@ -78,13 +78,14 @@ def _events(bucket: dict[str, Any]) -> int:
 def _stacked(bucket: dict[str, Any], events: int, scale: float) -> Iterator[Part]:
     """Errors at the bottom, warnings on them, the rest on top; what is there is seen."""
     errors, warnings = bucket["error"] + bucket["critical"], bucket["warning"]
-    y = float(HEIGHT)
+    counted, bottom = 0, HEIGHT
     for tone, number in (
         ("failed", errors),
         ("expired", warnings),
         ("pending", events - errors - warnings),
     ):
         if number:
-            height = max(number * scale, 1.0)
-            y -= height
-            yield Part(tone, round(max(y, 0), 1), round(height, 1))
+            counted += number
+            top = max(0, min(HEIGHT - round(counted * scale), bottom - 1))
+            yield Part(tone, top, bottom - top)
+            bottom = top

@@ -65,13 +65,17 @@ def log_row(
     """One `<li>`: number, time, level, type, step and message, payload."""
     seq, sought = event.seq, asked.filters.get("q", "")
     is_error = " data-error" if event.level in ERRORS else ""
-    current = ' aria-current="true"' if seq in marked_seqs else ""
+    current = whole = ""
+    if seq in marked_seqs:
+        # On each row it would be a twelfth of the window.
+        current = ' aria-current="true"'
+        whole = f' <a href="{asked.here}/{seq}">Whole record</a>'
     return mark_safe(  # noqa: S308  (each part is escaped or made visible)
         f'<li id="e{seq}" data-seq="{seq}"{is_error}{current}>'
         f'<a href="?at={seq}{escape(asked.kept)}#e{seq}">{seq:,}</a> '
         f"{_time(event)} {_level(event)} "
-        f'<a class="muted" href="{asked.here}/{seq}">{marked(event.kind, sought)}</a> '
-        f"<p>{_said(event, asked, sought)}{_HIDDEN if seq == hidden else ''}</p>"
+        f'<span class="muted">{marked(event.kind, sought)}</span> '
+        f"<p>{_said(event, asked, sought)}{_HIDDEN if seq == hidden else ''}{whole}</p>"
         f"{_payload(event, asked, sought)}</li>"
     )
 

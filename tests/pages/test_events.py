@@ -116,6 +116,7 @@ def test_a_filter_keeps_its_place_when_it_is_switched_off(org: Org, session: Run
     assert f'href="{page_of(session, "events")}?at=30#e30"' in response.content.decode()
     assert "shown although filtered" in text_of(response)
     assert '<li id="e30" data-seq="30" aria-current="true">' in response.content.decode()
+    assert links(response, "Whole record") == [page_of(session, "events", "30")]
 
 
 def test_a_range_is_marked(org: Org, session: RunnerSession) -> None:
