@@ -22,7 +22,7 @@ from keeptrusts_runners.console.navigation import Link
 from sessions.models import RunnerSession
 
 FILTERS = tuple(sorted(LedgerFilters.base_filters.keys() - SpanFilters.base_filters.keys()))
-PLACES = ("after", "before", "at", "tail", "error_after", "error_before")
+PLACES = ("after", "before", "at", "tail", "go", "error_after", "error_before")
 _NO_CHANGE: Mapping[str, str | None] = {}
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _RANGE = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")

@@ -32,6 +32,9 @@ def events(request: Page, session_id: UUID) -> HttpResponse:
         return redirect(cleaned)
     session = session_queries.detail(session_id, by=request.principal)
     asked, ledger = event_places.read(request, session, *PLACES)
+    if (seq := event_places.number(request, "go")) is not None:
+        # A form cannot name the row in its address.
+        return redirect(asked.place(seq))
     if (elsewhere := _error(request, asked)) is not None:
         return redirect(elsewhere)
     marked = event_places.marked(request) or range(0)

@@ -119,6 +119,12 @@ def test_a_filter_keeps_its_place_when_it_is_switched_off(org: Org, session: Run
     assert links(response, "Whole record") == [page_of(session, "events", "30")]
 
 
+def test_going_to_an_event_leads_to_its_row(org: Org, session: RunnerSession) -> None:
+    here = page_of(session, "events")
+    response = browser(org.viewer).get(f"{here}?go=30&level=error")
+    assert response["Location"] == f"{here}?at=30&level=error#e30"
+
+
 def test_a_range_is_marked(org: Org, session: RunnerSession) -> None:
     response = browser(org.viewer).get(page_of(session, "events") + "?at=30-32")
     found = re.findall(r'<li id="e(\d+)"[^>]*aria-current', response.content.decode())
