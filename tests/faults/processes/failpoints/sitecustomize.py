@@ -49,3 +49,14 @@ def _fsync_with_point(descriptor):
 
 
 os.fsync = _fsync_with_point
+
+
+_replace = os.replace
+
+
+def _replace_with_point(source, target, **where):
+    _replace(source, target, **where)
+    _point("after-replace")
+
+
+os.replace = _replace_with_point
