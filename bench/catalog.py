@@ -11,6 +11,7 @@ from bench import (
     ingest,
     open_streams,
     revocation,
+    upload,
     verifier,
     waiting_claims,
 )
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ingest,
         event_windows,
         revocation,
+        upload,
         verifier,
     )
 }

@@ -28,10 +28,12 @@ class Size:
     # Of one session's ledger.
     few_events: int = 10_000
     many_events: int = 1_000_000
+    upload_bytes: int = 64 << 20
+    large_upload_bytes: int = 512 << 20
 
 
 NORMAL = Size()
-FULL = replace(NORMAL, many=1_000_000, many_events=10_000_000)
+FULL = replace(NORMAL, many=1_000_000, many_events=10_000_000, large_upload_bytes=4 << 30)
 QUICK = Size(
     rounds=2,
     seconds=0.3,
@@ -45,6 +47,8 @@ QUICK = Size(
     wakes=5,
     few_events=300,
     many_events=3_000,
+    upload_bytes=1 << 20,
+    large_upload_bytes=2 << 20,
 )
 
 
