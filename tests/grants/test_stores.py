@@ -67,6 +67,7 @@ def test_nothing_is_a_blob_too(organization: UUID) -> None:
 
 def test_what_is_not_there_is_said_at_once(organization: UUID) -> None:
     receive(ids.new(), CONTENT)
+    receive(organization, b"something else")
     store = storage.store()
     assert store.size(organization, SHA256) is None
     assert not store.exists(organization, SHA256)
