@@ -130,7 +130,8 @@ class Attempt:
         if outcome.state not in ("completed", "failed"):
             return outcome
         try:
-            count = upload_outputs(self._session, workspace.output_dir)
+            resumed_from = int(self._options.resumable_from_mib * 1024 * 1024)
+            count = upload_outputs(self._session, workspace.output_dir, resumed_from)
         except UploadFailed as error:
             if outcome.state == "failed":
                 return outcome

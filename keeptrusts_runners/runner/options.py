@@ -38,6 +38,7 @@ class Options:
     wait_seconds: int = 20
     poll_seconds: float = 2.0
     stop_grace_seconds: float = 20.0
+    resumable_from_mib: float = 16.0
     egress: bool = False
     egress_request: int | None = None
     egress_private: list[str] = field(default_factory=list)
@@ -118,6 +119,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="time a harness has to stop before it is killed (default: 20)",
     )
+    add(
+        "--resumable-from-mib",
+        type=float,
+        default=16.0,
+        metavar="MIB",
+        help="outputs of this size or more are sent in parts and go on where they were cut"
+        " (default: 16)",
+    )
     _add_egress(parser)
     add("--once", action="store_true", help="wait for one session, execute it, and exit")
     add("--json", action="store_true", dest="as_json", help="one JSON object a line, on stdout")
@@ -170,6 +179,9 @@ def read_options(given: argparse.Namespace) -> Options:
         wait_seconds=_whole("--wait-seconds", given.wait_seconds, 0, 30),
         poll_seconds=_between("--poll-seconds", given.poll_seconds, 0.05, 300),
         stop_grace_seconds=_between("--stop-grace-seconds", given.stop_grace_seconds, 0, 600),
+        resumable_from_mib=_between(
+            "--resumable-from-mib", given.resumable_from_mib, 0, 1024 * 1024
+        ),
         egress=given.egress,
         **_egress(given),
         once=given.once,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keeptrusts_runners.runner.client import ApiError, Client, Pause
+from keeptrusts_runners.runner.resumable import ResumableUpload
 from keeptrusts_runners.runner.tokens import SessionToken
 from keeptrusts_runners.runner.transport import Answer, Content, Transport, content_digest
 
@@ -66,7 +67,7 @@ class SessionClient:
     def __init__(
         self, transport: Transport, claim: Claim, token: SessionToken, pause: Pause
     ) -> None:
-        self._client = Client(transport, token, pause)
+        self._client, self._pause = Client(transport, token, pause), pause
         self._path = f"/v1/runners/sessions/{claim.session_id}"
         self.observe: Callable[[str], None] = lambda desired_state: None
 
@@ -84,12 +85,18 @@ class SessionClient:
         body = self._send("PATCH", "", change, patience=patience).body
         return body if isinstance(body, dict) else {}
 
-    def upload(self, path: Path, name: str, kind: str, media_type: str) -> dict[str, Any]:
-        """Store one file as an artifact; its digest travels with it and is checked there."""
+    def upload(
+        self, path: Path, name: str, kind: str, media_type: str, resumed_from: int = 1 << 62
+    ) -> dict[str, Any]:
+        """Store one file as an artifact; its digest travels with it and is checked there. One of
+        `resumed_from` bytes or more goes on where it was cut."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").digest()
         size = path.stat().st_size
         key = hashlib.sha256(f"{name}\0{kind}\0{sha256.hex()}".encode()).hexdigest()[:40]
+        if size >= max(resumed_from, 1):
+            query = {"name": name, "kind": kind, "sha256": sha256.hex()}
+            return ResumableUpload(self._send, self._pause, path, query).run(media_type, key)
         answer = self._send(
             "POST",
             "/artifacts",
@@ -147,4 +154,6 @@ class SessionClient:
 
 
 def _ends_ownership(error: ApiError) -> bool:
+    if error.code == "upload_lost":
+        return False
     return error.status in OWNERSHIP_OVER or error.code in ("lease_lost", "not_leased")

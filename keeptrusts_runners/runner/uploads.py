@@ -21,8 +21,9 @@ class UploadFailed(Exception):
         self.retryable = retryable
 
 
-def upload_outputs(session: SessionClient, directory: Path) -> int:
-    """Store every regular file below `directory`, in the order of their names; how many.
+def upload_outputs(session: SessionClient, directory: Path, resumed_from: int) -> int:
+    """Store every regular file below `directory`, in the order of their names; how many. Those of
+    `resumed_from` bytes or more over several requests.
 
     Raises UploadFailed, and LeaseLost as every write does.
     """
@@ -30,7 +31,7 @@ def upload_outputs(session: SessionClient, directory: Path) -> int:
     for path in _regular_files(directory):
         name = path.relative_to(directory).as_posix()
         try:
-            session.upload(path, name, kind_of(name), media_type_of(name))
+            session.upload(path, name, kind_of(name), media_type_of(name), resumed_from)
         except ApiError as error:
             message = f"{name} was refused: {error.code} {error.detail}".rstrip()
             raise UploadFailed(message, retryable=error.may_pass) from error
