@@ -46,6 +46,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "keeptrusts_runners.api.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "keeptrusts_runners.console.compression.PageCompression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "keeptrusts_runners.api.middleware.ProblemMiddleware",
     "csp.middleware.CSPMiddleware",

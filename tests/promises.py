@@ -176,6 +176,11 @@ _AREAS: dict[str, dict[str, str]] = {
         "console.live": "Pages change as soon as they are told to, and rows never move unasked.",
         "console.tail": "A followed log shows every event once, in order, and never scrolls away.",
         "console.time": "Every time on a page is in the zone that its header names.",
+        "console.accessible": "Every page passes axe in both themes, and fits a telephone.",
+        "console.no-script": "Everything an operator does works without JavaScript.",
+        "console.keyboard": "Everything that is read is reached by keys, which can be turned off.",
+        "console.inert": "What code and people send is shown as text, whatever it is.",
+        "console.light": "A first visit costs at most 60 KB and five requests.",
         "console.stream-loss": "Without its stream a page says so, and goes on by polling.",
     },
     "Running it (contract §10)": {

@@ -68,7 +68,8 @@ def of_database(error: OperationalError | InterfaceError) -> DatabaseUnavailable
 def answers_errors(*methods: str) -> Callable[[View], View]:
     """Take these methods only, and answer every DomainError and a lost database with a page.
 
-    For views outside an organization (sign-in, preferences); `access.page` is built on it.
+    For views outside an organization (sign-in, preferences); `access.page` is built on it. The
+    view then says its `methods`.
     """
 
     def decorate(view: View) -> View:
@@ -85,6 +86,7 @@ def answers_errors(*methods: str) -> Callable[[View], View]:
                 log.warning("page_without_database", path=request.path, error=str(error))
                 return answer(request, of_database(error))
 
+        answering.methods = methods  # type: ignore[attr-defined]
         return answering
 
     return decorate

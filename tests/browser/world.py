@@ -5,15 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from grants.models import Artifact
 from keeptrusts_runners import clock, ids
+from keeptrusts_runners.evidence.models import AuditRecord
 from keeptrusts_runners.identity.models import Organization
+from keeptrusts_runners.identity.scopes import Role
 from keeptrusts_runners.seeding import seeder
-from profiles.models import RunnerProfile
+from profiles.models import HarnessRevision, RunnerProfile
+from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession
 from tests import factories
 from tests.factories import path
 from tests.grants import asking
-from tests.people import Org
+from tests.people import Org, Person
 
 HOSTILE = "<img src=x onerror=alert(1)> \x1b[31mred\x1b[0m \u202egnp.exe javascript:alert(1)"
 
@@ -30,6 +34,16 @@ class World(Org):
         assert self.runner
         # Seeded is drawn by a fixed number, so that pages look alike in every run.
         seeder.seed(self.id, sessions=60, events=2_000, seed=1, now=clock.now())
+        seeder.seed(self.id, sessions=1, events=20, seed=2, now=clock.now(), course="lost")
+
+    @cached_property
+    def at_ease(self) -> Person:
+        """Who has preferences of their own."""
+        return self.person(Role.OPERATOR)
+
+    @cached_property
+    def far_away(self) -> Person:
+        return self.person(Role.OPERATOR)
 
     @cached_property
     def policy(self) -> RunnerProfile:
@@ -66,18 +80,43 @@ class World(Org):
         return session
 
     @cached_property
-    def completed(self) -> RunnerSession:
-        session = factories.running(self, self.dispatch("publish-report"))
-        answer = self.runner.api.request(
-            "POST",
-            path(session, "artifacts"),
-            raw=b'{"checked": 1284}\n',
-            Content_Type="application/json",
-            X_Artifact_Name="report.json",
-        )
-        assert answer.status_code in (200, 201, 400, 422), answer.content
-        self.say(session, {"state": "completed", "result": {"checked": 1284}})
+    def cancelling(self) -> RunnerSession:
+        session = factories.running(self, self.dispatch("stop-soon"))
+        answer = self.operator.api.post(path(session, "cancel"), {"reason": "no longer needed"})
+        assert answer.status_code == 200, answer.content
         return session
+
+    @cached_property
+    def lost(self) -> RunnerSession:
+        """One that a person has yet to decide about, as seeded."""
+        with self.scope():
+            return RunnerSession.objects.filter(state="lost", disposition="").latest("id")
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        with self.scope():
+            return Artifact.objects.filter(name="report.json").order_by("-id")[0]
+
+    @cached_property
+    def executor(self) -> RunnerExecutor:
+        return factories.asking(self, "build-host-7")
+
+    @cached_property
+    def harness(self) -> HarnessRevision:
+        with self.scope():
+            return HarnessRevision.objects.order_by("-id")[0]
+
+    @cached_property
+    def audited(self) -> AuditRecord:
+        with self.scope():
+            return AuditRecord.objects.order_by("-id")[0]
+
+    @cached_property
+    def batch(self) -> dict[str, Any]:
+        body = {"filter": {"task_id": "sync-mirror"}, "reason": "mirror moved", "dry_run": False}
+        answer = self.operator.api.post("/runners/sessions/bulk/cancel", body)
+        assert answer.status_code in (200, 201, 202), answer.content
+        return dict(answer.json())
 
     @cached_property
     def request(self) -> dict[str, Any]:

@@ -266,11 +266,10 @@ function menu() {
     }
   };
   input.addEventListener("input", draw);
-  form.addEventListener("submit", (event) => {
-    const first = list.querySelector("button");
-    if (event.submitter || first?.type !== "button" || !input.value.trim()) return;
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
     event.preventDefault();
-    first.click();
+    if (input.value.trim()) list.querySelector("button").click();
   });
   const dialog = framed("Go to", form, list);
   dialog.addEventListener("keydown", (event) => {

@@ -1,0 +1,165 @@
+"""A working day without JavaScript, without a pointer, and in another zone; and hostile text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from keeptrusts_runners.identity.models import User
+from tests import factories
+from tests.browser.driving import Page, Site, expect
+from tests.browser.world import HOSTILE, World
+from tests.browsers import page_of
+from tests.grants import asking
+from tests.people import PASSWORD
+
+# Of whatever has the focus: is it in sight, and does nothing lie over it?
+FOCUS_IS_SEEN = """() => {
+  const active = document.activeElement, box = active.getBoundingClientRect();
+  const x = (box.left + Math.min(box.right, innerWidth)) / 2, y = (box.top + box.bottom) / 2;
+  const top = document.elementFromPoint(x, y);
+  return y >= 0 && y <= innerHeight && (active.contains(top) || !!top?.contains(active));
+}"""
+TIMES = "[...document.querySelectorAll('time')].map(e => [e.textContent, e.title])"
+
+
+@pytest.mark.proves("console.no-script")
+def test_a_working_day_without_javascript(site: Site, world: World) -> None:
+    session = factories.running(world, world.dispatch("without-script"))
+    grant = asking.requested(world, session)
+    doomed, person = world.dispatch("to-cancel"), world.admin.user
+    person.set_password(PASSWORD)
+    person.save(update_fields=["password"])
+
+    page = site.page(path="/runners/sessions", js=False)
+    page.get_by_label("E-mail address").fill(person.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
+
+    page.goto("/runners/sessions?q=state:failed")
+    states = page.locator("main tbody .state").all_text_contents()
+    assert states
+    assert {word.strip() for word in states} == {"Failed"}
+    page.locator("main tbody th a").first.click()
+    expect(page.locator(".head .state").first).to_have_text("Failed")
+    page.locator(".tabs").get_by_role("link", name=re.compile("^Events")).click()
+    expect(page.locator("ol.log li").first).to_be_visible()
+
+    page.goto(f"{page_of(session)}/grants/{grant['id']}")
+    page.locator("[name=comment]").fill("agreed")
+    page.get_by_role("button", name=re.compile("^Approve")).click()
+    expect(page.locator("main .state").first).to_have_text("Active")
+
+    page.goto(f"{page_of(doomed)}/cancel")
+    page.get_by_label("Reason").fill("not needed")
+    page.get_by_role("button", name="Cancel session").click()
+    expect(page.locator(".head .state").first).to_have_text("Cancelled")
+
+    page.get_by_text(re.compile("account menu")).click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.proves("console.keyboard")
+def test_a_session_is_found_and_read_without_a_pointer(site: Site, world: World) -> None:
+    assert world.failed
+    page = site.page(world.operator, "/runners/sessions")
+    press(page, "/")
+    page.keyboard.type("task:build-index")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("q=task"))
+    press(page, "j")
+    page.keyboard.press("Enter")
+    expect(page.locator(".head .state").first).to_have_text("Failed")
+    page.goto(f"{page_of(world.running)}/events")
+    press(page, "j")
+    press(page, "j")
+    press(page, "k")
+    press(page, "e")
+    row = page.locator("ol.log > li", has=page.locator(":focus"))
+    expect(row.locator(".level")).to_have_text("error")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.keyboard.press("y")
+    expect(page.locator("#status")).to_have_text("Copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert re.search(r"/events\?.*#e\d+$", link), link
+    page.keyboard.press("u")
+    expect(page).to_have_url(re.compile(f"{page_of(world.running)}$"))
+
+
+def press(page: Page, key: str) -> None:
+    page.keyboard.press(key)
+    assert page.evaluate(FOCUS_IS_SEEN), key
+
+
+def test_help_lists_the_keys_of_the_page_and_the_menu_goes_places(site: Site, world: World) -> None:
+    page = site.page(world.operator, "/runners/sessions")
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys on this page")
+    expect(dialog.get_by_text("Next row")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("approv")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/runners/approvals"))
+    page.keyboard.press("Control+k")
+    page.keyboard.type(page_of(world.running))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{page_of(world.running)}$"))
+
+
+@pytest.mark.proves("console.keyboard")
+def test_single_keys_can_be_turned_off(site: Site, world: World) -> None:
+    person = world.at_ease
+    page = site.page(person, "/runners/me")
+    page.get_by_role("checkbox", name=re.compile("Single keys")).uncheck()
+    page.get_by_role("button", name="Save preferences").click()
+    expect(page.get_by_text("Preferences saved.")).to_be_visible()
+    page.goto("/runners/sessions")
+    page.keyboard.press("j")
+    page.keyboard.press("?")
+    assert page.evaluate("document.activeElement === document.body")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+@pytest.mark.proves("console.time")
+def test_a_page_keeps_to_one_zone(site: Site, world: World) -> None:
+    person = world.far_away
+    addresses = (page_of(world.running), f"{page_of(world.running)}/events", "/runners/sessions")
+    page = site.page(person, timezone_id="Asia/Kolkata")
+    for address in addresses:
+        assert_zone(page, address, "Z")
+    page.goto("/runners/me")
+    page.get_by_role("button", name="Take the zone of this browser").click()
+    page.get_by_role("button", name="Save preferences").click()
+    expect(page.locator("header .zone")).to_contain_text("Asia/")
+    for address in addresses:
+        assert_zone(page, address, "+05:30")
+    assert User.objects.get(pk=person.user.pk).preferences["zone"].startswith("Asia/")
+
+
+def assert_zone(page: Page, address: str, suffix: str) -> None:
+    page.goto(address)
+    shown = page.evaluate(TIMES)
+    stamps = [text for text, _ in shown if re.match(r"\d{4}-", text)]
+    titles = [title for _, title in shown if title]
+    assert titles
+    assert {text[-len(suffix) :] for text in [*stamps, *titles]} == {suffix}, address
+
+
+@pytest.mark.proves("console.inert")
+def test_what_code_says_is_shown_as_text(site: Site, world: World) -> None:
+    """`site` fails the test when any of it runs, or asks anybody."""
+    page = site.page(world.operator, f"{page_of(world.running)}/events")
+    row = page.locator("ol.log > li", has_text="<img src=x").last
+    expect(row).to_be_visible()
+    text = row.text_content() or ""
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    assert HOSTILE[:10] in text
+    assert row.locator("img, a[href^=javascript]").count() == 0
