@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--scale", type=float, default=1.0, metavar="X", help="lengths of the long proofs × X"
     )
+    group.addoption(
+        "--screenshots", action="store_true", help="draw docs/screenshots anew, in tests/browser"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

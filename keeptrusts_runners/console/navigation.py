@@ -37,6 +37,8 @@ class Link:
 
 
 _items: dict[str, Item] = {}
+# Pages of the console itself, which lie below other addresses and belong to no entry.
+_OWN = ("/runners/me", "/runners/go")
 
 
 def register(item: Item) -> None:
@@ -55,6 +57,8 @@ def links(principal: Principal, path: str) -> list[Link]:
     items = sorted(
         (item for item in _items.values() if principal.has(item.scope)), key=lambda item: item.order
     )
+    if path in _OWN:
+        return [Link(item.label, item.url) for item in items]
     within = [item.url for item in items if path == item.url or path.startswith(f"{item.url}/")]
     current = max(within, key=len, default=None)
     return [Link(item.label, item.url, current=item.url == current) for item in items]
