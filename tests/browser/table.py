@@ -22,6 +22,12 @@ NO_PAGES = {
     "session_artifact": "a download",
     "session_artifact_image": "an image",
     "session_evidence": "a download",
+    "session_input_file": "a download",
+    "session_checkpoint_file": "a download",
+    "session_event_rows": "a part of a page",
+    "session_events_text": "a download",
+    "session_events_ndjson": "a download",
+    "evidence_checkpoint": "a download",
 }
 NOBODYS = ids.encode("sess", ids.at(0, bytes(10)))
 # Who looks where: others may see less, and then see the same as somebody here.
@@ -31,6 +37,7 @@ SESSIONS = {
     "session_retry": "failed",
     "session_disposition": "lost",
     "session_force": "cancelling",
+    "session_edit": "waiting",
 }
 
 
@@ -81,6 +88,7 @@ def _values(world: World, name: str) -> dict[str, Callable[[], Any]]:
         "user_id": lambda: world.operator.user.id,
         "audit_id": lambda: world.audited.id,
         "seq": lambda: 5,
+        "number": lambda: 1,
     }
 
 

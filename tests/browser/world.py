@@ -70,6 +70,10 @@ class World(Org):
             session, [{"level": level, "message": f"step {n}"} for n, level in enumerate(levels)]
         )
         self.record(session, [{"level": "info", "message": HOSTILE, "data": {"text": HOSTILE}}])
+        kept = self.runner.api.post(
+            path(session, "checkpoint"), {"data": {"at": 1}}, X_Lease_Epoch=str(session.lease_epoch)
+        )
+        assert kept.status_code in (200, 201), kept.content
         return session
 
     @cached_property
