@@ -28,6 +28,7 @@ NO_PAGES = {
     "session_events_text": "a download",
     "session_events_ndjson": "a download",
     "evidence_checkpoint": "a download",
+    "approvals_revoked": "the result of a form, which alone leads there",
 }
 NOBODYS = ids.encode("sess", ids.at(0, bytes(10)))
 # Who looks where: others may see less, and then see the same as somebody here.
