@@ -6,7 +6,7 @@ here. What narrows a list may be left out; what chooses objects to act on must s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
@@ -66,20 +66,30 @@ def require_sense(
         if isinstance(value, datetime) and value > now:
             detail = "This is yet to come; leave it out to set no bound."
             errors.append(FieldError(f"{at}/{name}", "in_the_future", detail))
-        elif (model := _refers_to(filters, name)) and not _exists(model, value, organization_id):
-            errors.append(FieldError(f"{at}/{name}", "unknown_reference", "No such object."))
+        elif model := _refers_to(filters, name):
+            unknown = _unknown(model, value, organization_id, f"{at}/{name}")
+            errors += [FieldError(each, "unknown_reference", "No such object.") for each in unknown]
     if errors:
         raise Invalid(errors=errors)
 
 
 def _refers_to(filters: type[StrictFilterSet], name: str) -> type[Model] | None:
+    """Whose ids they are: another object's, or those of what the filter finds."""
+    model = filters.Meta.model
     try:
-        column = filters.Meta.model._meta.get_field(filters.base_filters[name].field_name)
+        column = model._meta.get_field(filters.base_filters[name].field_name)
     except FieldDoesNotExist:
         return None
+    if getattr(column, "primary_key", False):
+        return cast(type[Model], model)
     return cast(type[Model] | None, column.related_model)
 
 
-def _exists(model: type[Model], key: UUID, organization_id: UUID) -> bool:
-    found = model._default_manager.filter(organization_id=organization_id, pk=key)
-    return found.exists()
+def _unknown(
+    model: type[Model], value: UUID | Sequence[UUID], organization_id: UUID, at: str
+) -> list[str]:
+    """The pointers to the ids that are none of the organization's."""
+    keys = {at: value} if isinstance(value, UUID) else {f"{at}/{n}": k for n, k in enumerate(value)}
+    own = model._default_manager.filter(organization_id=organization_id)
+    found = set(own.filter(pk__in=keys.values()).values_list("pk", flat=True))
+    return [pointer for pointer, key in keys.items() if key not in found]

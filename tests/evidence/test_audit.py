@@ -179,7 +179,7 @@ def test_a_page_that_is_denied_is_counted_as_well(org: Org, minute_later: Any) -
     browser = client()
     browser.force_login(org.viewer.user)
     session = ids.encode("sess", factories.pending(org).id)
-    assert browser.get(f"/runners/sessions/{session}/evidence").status_code == 403
+    assert browser.get(f"/runners/sessions/{session}/evidence/bundle").status_code == 403
     minute_later(org)
     denials.run_once()
     (item,) = listed(org, "?outcome=denied")
