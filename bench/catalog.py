@@ -6,6 +6,7 @@ from bench import (
     blocked_head,
     claim_next,
     dispatch,
+    downloads,
     event_windows,
     heartbeat,
     ingest,
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         event_windows,
         revocation,
         upload,
+        downloads,
         verifier,
     )
 }

@@ -30,10 +30,18 @@ class Size:
     many_events: int = 1_000_000
     upload_bytes: int = 64 << 20
     large_upload_bytes: int = 512 << 20
+    # An artifact that is downloaded.
+    artifact_mib: int = 256
 
 
 NORMAL = Size()
-FULL = replace(NORMAL, many=1_000_000, many_events=10_000_000, large_upload_bytes=4 << 30)
+FULL = replace(
+    NORMAL,
+    many=1_000_000,
+    many_events=10_000_000,
+    large_upload_bytes=4 << 30,
+    artifact_mib=4096,
+)
 QUICK = Size(
     rounds=2,
     seconds=0.3,
@@ -49,6 +57,7 @@ QUICK = Size(
     many_events=3_000,
     upload_bytes=1 << 20,
     large_upload_bytes=2 << 20,
+    artifact_mib=4,
 )
 
 
