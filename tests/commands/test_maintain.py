@@ -27,6 +27,8 @@ DUTIES = [
     "grants",
     "denials",
     "retention",
+    "uploads",
+    "blobs",
     "verification",
     "scrub",
     "idempotency_keys",
