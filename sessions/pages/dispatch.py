@@ -146,7 +146,9 @@ def _page(
         "origin": origin,
         **more,
     }
-    if profile is not None:
+    if profile is None:
+        context["fleet"] = panels.load(lambda: _fleet(request))
+    else:
         context["figures"] = panels.load(lambda: _figures(profile, request))
         context["chosen"] = ids.encode("prof", profile.id)
     return render(request, "runners/sessions/dispatch.html", context, status=status)
@@ -155,6 +157,15 @@ def _page(
 def _figures(profile: RunnerProfile, request: Page) -> fleet.ProfileFigures:
     (found,) = fleet.figures(by=request.principal, now=request.now, profile_id=profile.id)
     return found
+
+
+def _fleet(request: Page) -> list[tuple[str, fleet.ProfileFigures]]:
+    """Every profile that takes dispatches, by name, with the address that chooses it."""
+    found = fleet.figures(by=request.principal, now=request.now)
+    taking = (each for each in found if each.status != ProfileStatus.ARCHIVED)
+    named = sorted(taking, key=lambda each: each.name.casefold())
+    here = reverse("dispatch")
+    return [(f"{here}?profile_id={ids.encode('prof', each.id)}", each) for each in named]
 
 
 # --- what was sent ---------------------------------------------------------------------------

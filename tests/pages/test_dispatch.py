@@ -16,7 +16,7 @@ from profiles import catalog
 from profiles.models import RunnerProfile
 from sessions.models import RunnerSession
 from tests import factories
-from tests.browsers import browser, page_of, text_of
+from tests.browsers import at_most, browser, page_of, text_of
 from tests.people import Org
 
 NEW = "/runners/sessions/new"
@@ -54,6 +54,24 @@ def test_the_only_profile_is_chosen_and_described(org: Org, on: RunnerProfile) -
     assert "Live executors 1" in text
     assert "Queue now 1 waiting, 0 active" in text
     assert "none: no revision is pinned" in text
+
+
+def test_of_several_profiles_each_is_told_with_its_queue_and_leads_to_its_form(
+    org: Org, on: RunnerProfile
+) -> None:
+    factories.profile(org, name="testers")
+    archived = factories.profile(org, name="retired")
+    org.operator.api.delete(f"/runners/profiles/{profile_id(archived)}")
+    factories.pending(org, on)
+    client = browser(org.operator)
+    with at_most(11):
+        response = client.get(NEW)
+    assert "builders Active runner none 1 0 0 –" in text_of(response)
+    assert "testers Active runner none 0 0 0 –" in text_of(response)
+    assert "retired" not in text_of(response)
+    address = f"{NEW}?profile_id={profile_id(on)}"
+    assert f'href="{address}"' in response.content.decode()
+    assert "Queue now 1 waiting" in text_of(client.get(address))
 
 
 def test_of_several_profiles_one_is_chosen_first(org: Org, on: RunnerProfile) -> None:
