@@ -2,7 +2,9 @@
 
 Each crossing costs about as much as a trivial view. So a small body is read on the loop, where a
 slow client holds no thread, and a small answer is sent from there: such a request crosses twice.
-Whatever is larger crosses as often as it must, and no faster than its client takes it.
+Whatever is larger crosses as often as it must, and no faster than its client takes it. An answer
+that says `sent_in_turns` holds a thread for the reading of each chunk and none while its client
+takes it, so that slow downloads do not use up the threads of everybody else.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from a2wsgi.wsgi import Body, build_environ
 
@@ -22,6 +24,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+T = TypeVar("T")
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # PEP 3333
 
 # In the ASGI scope: what is to be in the WSGI environment besides the request.
@@ -48,17 +51,41 @@ class Bridge:
         environ, answer = build_environ(cast(Any, scope), body), Answer(loop, send)
         # What the loop says of the request; a client has no name but HTTP_* for what it says.
         cast(Any, environ).update(scope.get(ENVIRON, {}))
-        respond = partial(contextvars.copy_context().run, self._respond, environ, answer)
-        await loop.run_in_executor(self._threads, respond)
+        run = partial(self._run, contextvars.copy_context())
+        in_turns = await run(self._respond, environ, answer)
+        if in_turns is not None:
+            await self._send_in_turns(in_turns, answer, receive, run)
         await answer.finish()
 
-    def _respond(self, environ: Any, answer: Answer) -> None:
+    async def _run(self, context: contextvars.Context, do: Callable[..., T], *given: Any) -> T:
+        """On a thread, with what the request's other steps have left in the context."""
+        call = partial(context.run, do, *given)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _respond(self, environ: Any, answer: Answer) -> Any:
+        """The whole answer; what is sent in turns is handed back as it is."""
         chunks = self._application(environ, answer.start)
+        if getattr(chunks, "sent_in_turns", False):
+            return chunks
         try:
             for chunk in chunks:
                 answer.write(chunk)
         finally:
             getattr(chunks, "close", lambda: None)()
+        return None
+
+    async def _send_in_turns(
+        self, chunks: Any, answer: Answer, receive: Receive, run: Callable[..., Awaitable[Any]]
+    ) -> None:
+        """Nothing more is read for a client that has left."""
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            iterator = iter(chunks)
+            while not gone.done() and (chunk := await run(next, iterator, None)) is not None:
+                await answer.send(chunk)
+        finally:
+            gone.cancel()
+            await run(chunks.close)
 
 
 class Answer:
@@ -101,6 +128,11 @@ class Answer:
                     raise ConnectionAbortedError("the server has stopped") from None
         sent.result()
 
+    async def send(self, chunk: bytes) -> None:
+        """From the loop; returns when the client has taken what went before it."""
+        self._held.append(chunk)
+        await self._emit(more=True)
+
     async def finish(self) -> None:
         await self._emit(more=False)
 
@@ -121,6 +153,12 @@ def _small_length(scope: Message) -> int | None:
     if b"transfer-encoding" in headers or b"expect" in headers or not length.isdigit():
         return None
     return int(length) if int(length) <= SMALL_BYTES else None
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(receive: Receive) -> bytes:

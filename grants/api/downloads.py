@@ -83,6 +83,12 @@ def attachment(name: str) -> str:
     return f"attachment; filename=\"{likeness}\"; filename*=UTF-8''{encoded}"
 
 
+class Chunks(StreamingHttpResponse):
+    """Bytes that need nothing of the request any more: neither its thread nor its transaction."""
+
+    sent_in_turns = True
+
+
 def stream(
     chunks: Iterator[bytes],
     status: int,
@@ -92,7 +98,7 @@ def stream(
 ) -> StreamingHttpResponse:
     """An answer of so many bytes, sent as they are read."""
     sized = headers | {"Content-Length": str(length)}
-    return StreamingHttpResponse(chunks, status=status, content_type=content_type, headers=sized)
+    return Chunks(chunks, status=status, content_type=content_type, headers=sized)
 
 
 # --- the answers -----------------------------------------------------------------------------

@@ -123,6 +123,90 @@ def test_a_client_that_sends_slowly_holds_no_thread(threads: ThreadPoolExecutor)
     asyncio.run(scenario())
 
 
+class Chunks:
+    """What an application answers with when it is sent in turns."""
+
+    sent_in_turns = True
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks, self.read, self.closed = chunks, 0, threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.read += 1
+            yield chunk
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def in_turns(chunks: Chunks) -> Application:
+    def application(environ: dict[str, Any], start: Any) -> Any:
+        start("200 OK", [("Content-Length", "9")])
+        return chunks
+
+    return application
+
+
+def test_a_client_that_takes_a_download_slowly_holds_no_thread(
+    threads: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        takes = asyncio.Event()
+        slow, chunks = Exchange(), Chunks([b"one", b"two", b"end"])
+
+        async def send(message: Any) -> None:
+            await slow.send(message)
+            if message["type"] == "http.response.body":
+                await takes.wait()
+
+        bridge = Bridge(in_turns(chunks), threads)
+        sending = asyncio.create_task(bridge(slow.scope, slow.receive, send))
+        assert (await slow.sent.get())["status"] == 200
+        assert (await slow.sent.get())["body"] == b"one"
+        quick = Exchange(b"quick")
+        await quick.through(Bridge(echo, threads))
+        assert quick.answered()[1]["body"] == b"quick"
+        assert chunks.read == 1
+        takes.set()
+        await sending
+        assert [each["body"] for each in slow.answered()] == [b"two", b"end", b""]
+        assert chunks.closed.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_more_is_read_for_a_client_that_has_left_a_download(
+    threads: ThreadPoolExecutor,
+) -> None:
+    async def scenario() -> None:
+        client, chunks = Exchange(), Chunks(iter(lambda: b"more", None))
+        sending = asyncio.create_task(client.through(Bridge(in_turns(chunks), threads)))
+        assert (await client.sent.get())["status"] == 200
+        client.incoming.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait_for(sending, 30)
+        assert chunks.closed.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_download_that_fails_on_its_way_is_not_ended_as_if_it_were_whole(
+    threads: ThreadPoolExecutor,
+) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"one"
+        raise RuntimeError("other bytes")
+
+    async def scenario() -> None:
+        client, chunks = Exchange(), Chunks(broken())
+        with pytest.raises(RuntimeError, match="other bytes"):
+            await client.through(Bridge(in_turns(chunks), threads))
+        assert [each.get("body") for each in client.answered()] == [None, b"one"]
+        assert chunks.closed.is_set()
+
+    asyncio.run(scenario())
+
+
 def test_a_small_body_that_is_cut_reaches_nobody(threads: ThreadPoolExecutor) -> None:
     reached: list[object] = []
 
