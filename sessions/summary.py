@@ -94,10 +94,11 @@ def summarise(
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What failures have in common."""
+    """What failures have in common; `profile_id` is the harness's."""
 
     reason: str
     harness_id: UUID | None
+    profile_id: UUID | None
     version: str | None
     executor_id: UUID | None
     executor: str | None
@@ -112,7 +113,8 @@ def causes(found: QuerySet[RunnerSession], window: Window) -> list[Cause]:
     """The failures among the newest MAX_FAILURES of the window by reason, harness and executor, the
     most frequent first; at most MAX_CAUSES + 1. One query, served by runner_session_failed."""
     newest = _in(window, found).order_by("-ended_at")[:MAX_FAILURES]
-    columns = ("reason", "harness_id", "harness__version", "executor_id", "executor__name")
+    harness = ("harness_id", "harness__profile_id", "harness__version")
+    columns = ("reason", *harness, "executor_id", "executor__name")
     grouped = (
         RunnerSession.objects.filter(id__in=newest.values("id"))
         .order_by()

@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--screenshots", action="store_true", help="draw docs/screenshots anew, in tests/browser"
     )
+    group.addoption(
+        "--incidents", action="store_true", help="write docs/incidents.md anew, in tests/browser"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

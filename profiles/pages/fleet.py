@@ -170,7 +170,9 @@ def _totals(request: Page, figures: list[ProfileFigures]) -> dict[str, Any]:
         "queued": sum(p.queued for p in figures),
         "active": sum(p.active for p in figures),
         "failed": f"{failed:,}+" if capped else f"{failed:,}",
-        "failed_url": sessions_address(state=BAD_ENDS, ended_after=_since(request)),
+        "failed_url": sessions_address(
+            view="completed", state=BAD_ENDS, ended_after=_since(request)
+        ),
         "oldest": oldest,
     }
 
