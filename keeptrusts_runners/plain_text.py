@@ -18,9 +18,14 @@ _KEPT = frozenset("\n\t")
 _SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
 
 
+def is_plain(text: str) -> bool:
+    """Whether it is printable ASCII, lines and tabs: nothing of it has to be spelled out."""
+    return _SUSPECT.search(text) is None
+
+
 def pieces(text: str) -> Iterator[tuple[str, bool]]:
     """The text in pieces, each with whether it is the spelling of a character that is not seen."""
-    if not _SUSPECT.search(text):
+    if is_plain(text):
         yield text, False
         return
     plain: list[str] = []

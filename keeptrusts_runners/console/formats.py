@@ -8,28 +8,31 @@ repeats `duration` for what ticks in the browser.
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from keeptrusts_runners.plain_text import pieces
+from keeptrusts_runners.plain_text import is_plain, pieces
 
+_PRECISIONS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
 
 def machine_instant(instant: datetime) -> str:
     """RFC 3339 in UTC with microseconds: the value of `<time datetime>`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def instant(value: datetime, precision: str = "s") -> str:
     """`2026-05-01 09:30:00Z`; precision `s`, `ms` or `us`. Truncates, never rounds up."""
     at = timezone.localtime(value)
-    fraction = {"s": "", "ms": f".{at.microsecond // 1000:03d}", "us": f".{at.microsecond:06d}"}
-    return f"{at:%Y-%m-%d %H:%M:%S}{fraction[precision]}{zone_suffix(at)}"
+    # A page has a thousand of them, and this is a fifth of what strftime costs.
+    text = at.replace(tzinfo=None).isoformat(" ", _PRECISIONS[precision])
+    return f"{text}{zone_suffix(at)}"
 
 
 def time_of_day(value: datetime) -> str:
@@ -99,6 +102,8 @@ def size(count: int) -> str:
 def visible(text: str) -> SafeString:
     """Foreign text as inert HTML: terminal colours dropped, and every character that cannot be
     seen (controls, direction overrides, zero-width ones) spelled out as `\\u202e`."""
+    if is_plain(text):
+        return SafeString(html.escape(text))
     return mark_safe(  # noqa: S308  (every piece is escaped, or spelled in letters and digits)
         "".join(
             f'<span class="escape">{piece}</span>' if spelled else escape(piece)

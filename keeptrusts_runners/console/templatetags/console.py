@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from html import escape
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +47,8 @@ from keeptrusts_runners.console.navigation import Link
 register = template.Library()
 
 NONE = mark_safe('<span class="muted">–</span>')
+# A list draws the same few states fifty times.
+_WORDS = 256
 NOUNS = {
     "sess": "session",
     "prof": "profile",
@@ -59,6 +63,7 @@ NOUNS = {
 
 
 @register.simple_tag
+@lru_cache(maxsize=_WORDS)
 def icon(name: str) -> SafeString:
     # Sized by attributes too: without the stylesheet an icon must not fill the page.
     return format_html(
@@ -69,6 +74,7 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=_WORDS)
 def state(word: str, label: str = "") -> SafeString:
     look = looks.of(word)
     return format_html(
@@ -80,6 +86,7 @@ def state(word: str, label: str = "") -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=_WORDS)
 def health(word: str) -> SafeString:
     """A second axis, never a state: the word and its icon without the pill."""
     if word in ("", "n/a"):
@@ -91,6 +98,7 @@ def health(word: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=_WORDS)
 def level(word: str) -> SafeString:
     tone = looks.LEVEL_TONES.get(word, "")
     return format_html('<span class="level {}">{}</span>', tone, word)
@@ -154,15 +162,11 @@ def digest(
 
 
 def _time(at: datetime, text: str, kind: str = "", ended: str = "") -> SafeString:
-    ticking = format_html(' data-relative="{}"', kind) if kind else ""
-    word = format_html(' data-ended="{}"', ended) if ended else ""
-    return format_html(
-        '<time datetime="{}" title="{}"{}{}>{}</time>',
-        formats.machine_instant(at),
-        formats.instant(at, "us"),
-        ticking,
-        word,
-        text,
+    ticking = f' data-relative="{kind}"' if kind else ""
+    word = f' data-ended="{escape(ended)}"' if ended else ""
+    return mark_safe(  # noqa: S308  (times and words of ours, the rest escaped)
+        f'<time datetime="{formats.machine_instant(at)}" title="{formats.instant(at, "us")}"'
+        f"{ticking}{word}>{escape(text)}</time>"
     )
 
 
