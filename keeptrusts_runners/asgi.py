@@ -26,8 +26,10 @@ from keeptrusts_runners import live  # isort: skip
 from keeptrusts_runners.live import Message, Receive, Send  # isort: skip
 
 log = structlog.get_logger(__name__)
-_threads = ThreadPoolExecutor(int(settings.ENVIRONMENT.web_threads), "request")
-_blocking = Bridge(wsgi_application, _threads)
+_number = int(settings.ENVIRONMENT.web_threads)
+_threads = ThreadPoolExecutor(_number, "request")
+# Uploads leave a quarter of the threads to everybody else.
+_blocking = Bridge(wsgi_application, _threads, large=max(1, _number * 3 // 4))
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:

@@ -4,7 +4,9 @@ Each crossing costs about as much as a trivial view. So a small body is read on 
 slow client holds no thread, and a small answer is sent from there: such a request crosses twice.
 Whatever is larger crosses as often as it must, and no faster than its client takes it. An answer
 that says `sent_in_turns` holds a thread for the reading of each chunk and none while its client
-takes it, so that slow downloads do not use up the threads of everybody else.
+takes it, so that slow downloads do not use up the threads of everybody else. A large body does hold
+its thread while it comes: only so many do at a time, the others wait on the loop, and one that
+stops coming is cut.
 """
 
 from __future__ import annotations
@@ -31,23 +33,34 @@ WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 ENVIRON = "keeptrusts.environ"
 SMALL_BYTES = 64 * 1024
 LOOK_SECONDS = 0.5
+# How long a body may pause. Whoever was cut goes on with a resumable upload.
+PATIENCE_SECONDS = 30
 
 
 class Bridge:
-    """The WSGI application as an ASGI one, on this pool of threads."""
+    """The WSGI application as an ASGI one, on this pool of threads; at most `large` of them read
+    bodies that are not small."""
 
-    def __init__(self, application: WsgiApplication, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, application: WsgiApplication, threads: ThreadPoolExecutor, large: int = 1
+    ) -> None:
         self._application, self._threads = application, threads
+        self._large = asyncio.Semaphore(large)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        body: Any = Body(loop, cast(Any, _complete(receive)))
         length = _small_length(scope)
-        if length is not None:
-            try:
-                body = BytesIO(await _read(receive) if length else b"")
-            except ConnectionResetError:
-                return
+        if length is None:
+            async with self._large:
+                body = Body(asyncio.get_running_loop(), cast(Any, _complete(receive)))
+                return await self._answer(scope, body, receive, send)
+        try:
+            content = await _read(receive) if length else b""
+        except ConnectionResetError:
+            return None
+        return await self._answer(scope, BytesIO(content), receive, send)
+
+    async def _answer(self, scope: Message, body: Any, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
         environ, answer = build_environ(cast(Any, scope), body), Answer(loop, send)
         # What the loop says of the request; a client has no name but HTTP_* for what it says.
         cast(Any, environ).update(scope.get(ENVIRON, {}))
@@ -172,10 +185,14 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _complete(receive: Receive) -> Receive:
-    """A body that was cut raises an error; to WSGI it would look like one that has ended."""
+    """A body that was cut, or has stopped coming, raises an error; to WSGI it would look like one
+    that has ended."""
 
     async def receive_or_raise() -> Message:
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise ConnectionResetError("the client stopped sending its request") from None
         if message["type"] == "http.disconnect":
             raise ConnectionResetError("the client left before the end of its request")
         return message

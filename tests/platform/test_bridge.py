@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from keeptrusts_runners import bridge
 from keeptrusts_runners.bridge import SMALL_BYTES, Bridge
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -109,16 +110,51 @@ def test_an_answer_without_a_length_is_sent_as_it_comes(threads: ThreadPoolExecu
 
 def test_a_client_that_sends_slowly_holds_no_thread(threads: ThreadPoolExecutor) -> None:
     async def scenario() -> None:
-        bridge = Bridge(echo, threads)
+        served = Bridge(echo, threads)
         slow = Exchange(content_length="10")
         slow.send_piece(b"first", more=True)
-        waiting = asyncio.create_task(slow.through(bridge))
+        waiting = asyncio.create_task(slow.through(served))
         quick = Exchange(b"quick")
-        await quick.through(bridge)
+        await quick.through(served)
         assert quick.answered()[1]["body"] == b"quick"
         slow.send_piece(b"-last", more=False)
         await waiting
         assert slow.answered()[1]["body"] == b"first-last"
+
+    asyncio.run(scenario())
+
+
+def test_large_bodies_that_come_slowly_leave_threads_to_others() -> None:
+    async def scenario() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            served = Bridge(echo, threads, large=1)
+            slow = [Exchange(content_length=str(len(LARGE))) for _ in range(3)]
+            waiting = [asyncio.create_task(each.through(served)) for each in slow]
+            quick = Exchange(b"quick")
+            await quick.through(served)
+            assert quick.answered()[1]["body"] == b"quick"
+            for each in slow:
+                each.send_piece(LARGE, more=False)
+            await asyncio.gather(*waiting)
+            for each in slow:
+                assert b"".join(m.get("body", b"") for m in each.answered()) == LARGE
+
+    asyncio.run(scenario())
+
+
+def test_a_body_that_stops_coming_is_cut(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        stalled = Exchange(content_length=str(len(LARGE)))
+        stalled.send_piece(b"first", more=True)
+        with pytest.raises(ConnectionResetError, match="stopped sending"):
+            await stalled.through(Bridge(echo, threads))
+        quick = Exchange(b"quick")
+        await quick.through(Bridge(echo, threads))
+        assert quick.answered()[1]["body"] == b"quick"
 
     asyncio.run(scenario())
 
@@ -160,8 +196,8 @@ def test_a_client_that_takes_a_download_slowly_holds_no_thread(
             if message["type"] == "http.response.body":
                 await takes.wait()
 
-        bridge = Bridge(in_turns(chunks), threads)
-        sending = asyncio.create_task(bridge(slow.scope, slow.receive, send))
+        served = Bridge(in_turns(chunks), threads)
+        sending = asyncio.create_task(served(slow.scope, slow.receive, send))
         assert (await slow.sent.get())["status"] == 200
         assert (await slow.sent.get())["body"] == b"one"
         quick = Exchange(b"quick")
