@@ -182,6 +182,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "console.inert": "What code and people send is shown as text, whatever it is.",
         "console.light": "A first visit costs at most 60 KB and five requests.",
         "console.incidents": "Ten tasks of an incident take four presses each, also by phone.",
+        "console.budgets": "Pages keep their queries and bytes, however much there is.",
         "console.stream-loss": "Without its stream a page says so, and goes on by polling.",
     },
     "Running it (contract §10)": {

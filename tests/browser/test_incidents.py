@@ -61,7 +61,7 @@ def published(org: Org, on: RunnerProfile) -> HarnessRevision:
 
 
 def row(hand: Hands, session: RunnerSession) -> Any:
-    return hand.page.locator(f"#row-{session.id}")
+    return hand.page.locator(f"#row-{name(session)}")
 
 
 def open_failures(hand: Hands) -> None:

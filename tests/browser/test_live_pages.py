@@ -46,14 +46,14 @@ def test_new_rows_are_announced_and_come_when_asked_for(site: Site, world: World
     assert page.locator(ROWS).first.get_attribute("id") == first
     assert page.locator(ROWS).count() == count
     show.click()
-    expect(page.locator(ROWS).first).to_have_attribute("id", f"row-{made[-1].id}")
+    expect(page.locator(ROWS).first).to_have_attribute("id", f"row-{id_of(made[-1])}")
     expect(show).to_be_hidden()
 
 
 def test_a_row_changes_in_place(site: Site, world: World) -> None:
     session = world.dispatch("changes-in-place")
     page = live(site.page(world.viewer, "/runners/sessions"))
-    row = page.locator(f"#row-{session.id}")
+    row = page.locator(f"#row-{id_of(session)}")
     expect(row.locator(".state")).to_have_text("Pending")
     world.operator.api.post(f"/runners/sessions/{id_of(session)}/cancel", {})
     expect(row.locator(".state")).to_have_text("Cancelled")
@@ -62,11 +62,11 @@ def test_a_row_changes_in_place(site: Site, world: World) -> None:
 def test_nothing_moves_while_a_row_is_selected(site: Site, world: World) -> None:
     session = world.dispatch("selected")
     page = live(site.page(world.viewer, "/runners/sessions"))
-    row = page.locator(f"#row-{session.id}")
+    row = page.locator(f"#row-{id_of(session)}")
     page.evaluate(
         """id => document.getElementById(id).firstElementChild.insertAdjacentHTML(
              "afterbegin", '<input type="checkbox" data-select aria-label="Select">')""",
-        f"row-{session.id}",
+        f"row-{id_of(session)}",
     )
     row.locator("[data-select]").check()
     expect(word(page)).to_have_text("Paused while rows are selected")

@@ -14,7 +14,7 @@ from tests import factories
 from tests.browsers import at_most, browser, instants, text_of
 from tests.people import Org
 
-_ROW = re.compile(r'<tr id="row-([0-9a-f-]{36})"')
+_ROW = re.compile(r'<tr id="row-(sess_[0-9a-z]{26})"')
 
 
 def rows(response: Any) -> list[str]:
@@ -22,7 +22,7 @@ def rows(response: Any) -> list[str]:
 
 
 def named(*sessions: RunnerSession) -> list[str]:
-    return [str(session.id) for session in sessions]
+    return [ids.encode("sess", session.id) for session in sessions]
 
 
 @pytest.fixture
