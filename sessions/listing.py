@@ -69,7 +69,9 @@ TABS = {
             "Lost, cancelling and retried sessions, newest first",
             "Nothing needs attention.",
             _ordered(State.PENDING, State.CANCELLING, State.LOST),
-            frozenset(f"{_NAMES} {_COUNTERS} state health reason created heartbeat".split()),
+            frozenset(
+                f"{_NAMES} {_COUNTERS} state health reason created heartbeat evidence".split()
+            ),
         ),
         Tab(
             View.COMPLETED.value,

@@ -136,7 +136,7 @@ def rows(*, by: Principal) -> QuerySet[RunnerSession]:
     """Sessions as lists show them: without what people send in, with names and counters."""
     return (
         RunnerSession.objects.in_organization(by.organization_id)
-        .select_related("profile", "harness", "ledger_head", "verification")
+        .select_related("profile", "harness", "ledger_head")
         .defer("input", "metadata", "result", "grant_policy")
     )
 

@@ -15,6 +15,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from grants import queries as grant_queries
+from grants.queries import Badge
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.filters import check_parameters, invalid
 from keeptrusts_runners.console import panels
@@ -49,6 +50,7 @@ class Row:
     waiting: Waiting | None
     grants: int
     position: int | None
+    badge: Badge | None
 
     @property
     def queued_until(self) -> datetime | None:
@@ -63,12 +65,6 @@ class Row:
         """As a percentage where there is one, else in the runner's words."""
         share = frame.percentage(self.session)
         return f"{share} %" if share is not None else frame.message(self.session)
-
-    @property
-    def evidence(self) -> str:
-        """What the last check of its chain came to."""
-        found = getattr(self.session, "verification", None)
-        return found.verdict if found is not None else "not_checked"
 
 
 @page()
@@ -223,6 +219,7 @@ def _size(request: Page) -> int:
 def _rows(request: Page, tab: Tab, found: list[RunnerSession], *, numbered: bool) -> list[Row]:
     grants = _grants(found) if "grants" in tab.columns else {}
     why = frame.reasons(found, request) if "why" in tab.columns else {}
+    badges = grant_queries.badges(found) if "evidence" in tab.columns else {}
     return [
         Row(
             session,
@@ -230,6 +227,7 @@ def _rows(request: Page, tab: Tab, found: list[RunnerSession], *, numbered: bool
             why.get(session.id),
             grants.get(session.id, 0),
             place if numbered and tab.view == View.QUEUE else None,
+            badges.get(session.id),
         )
         for place, session in enumerate(found, start=1)
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from grants import verification
 from keeptrusts_runners import ids
 from sessions import lifecycle, listing
 from sessions.models import RunnerSession
@@ -138,3 +139,17 @@ def test_every_instant_says_that_it_is_utc(org: Org) -> None:
     assert all(
         machine.endswith("Z") and tip.endswith("Z") for machine, tip, _ in instants(response)
     )
+
+
+def test_a_list_says_how_far_the_evidence_of_each_is_checked(org: Org) -> None:
+    checked, unchecked = factories.pending(org), factories.pending(org)
+    with org.scope():
+        for each in (checked, unchecked):
+            lifecycle.cancel(each.id, by=org.operator.principal)
+    verification.verify(checked.id, by=org.auditor.principal)
+    client = browser(org.viewer)
+    with at_most(9):
+        response = client.get("/runners/sessions?view=completed")
+    cells = re.findall(r'data-label="Evidence">(.*?)</td>', response.content.decode(), re.S)
+    assert rows(response) == named(unchecked, checked)
+    assert ["Not checked" in cells[0], "Verified" in cells[1]] == [True, True]
