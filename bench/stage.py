@@ -79,7 +79,7 @@ class Organization:
 
     def person(self, role: Role) -> Machine:
         """A member, who decides what machines may not."""
-        user = accounts.create_user(f"{uuid4().hex}@bench.example", uuid4().hex)
+        user = accounts.create_user(f"{uuid4().hex}@bench.example", "correct-horse-battery")
         with organization_scope(self.id):
             accounts.add_member(self.id, user, role)
         return Machine(
