@@ -223,8 +223,10 @@ def test_acting_on_many_is_for_operators_of_the_organization(org: Org) -> None:
     assert outsider.post(f"{made}/stop").status_code == 404
     unknown = f"/runners/sessions/batches/{ids.encode('batch', ids.new())}"
     assert outsider.get(unknown).status_code == 404
-    asked = outsider.get(f"{CANCEL}?session_id={session}")
-    assert "None of what matches is open" in text_of(asked)
+    for foreign_or_unknown in (session, ids.encode("sess", ids.new())):
+        asked = outsider.get(f"{CANCEL}?session_id={foreign_or_unknown}")
+        assert asked.status_code == 422
+        assert "No such object" in text_of(asked)
     filtered = json.dumps({"profile_id": ids.encode("prof", session.profile_id)})
     given = {"filter": filtered, "as_of": "2026-01-01T00:00:00Z", "reason": "x"}
     assert outsider.post(CANCEL, given).status_code == 422
