@@ -40,6 +40,8 @@ SESSIONS = {
     "session_force": "cancelling",
     "session_edit": "waiting",
 }
+# What must be asked for, or there is only the way back.
+QUERIES = {"bulk_cancel": "?view=queue", "bulk_retry": "?q=state:failed"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _path(name: str, pattern: URLPattern) -> Callable[[World], str]:
     def path(world: World) -> str:
         values = _values(world, name)
         wanted = {key: values[key]() for key in pattern.pattern.converters}
-        return reverse(name, kwargs=wanted)
+        return reverse(name, kwargs=wanted) + QUERIES.get(name, "")
 
     return path
 
