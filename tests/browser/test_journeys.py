@@ -91,8 +91,9 @@ def test_a_session_is_found_and_read_without_a_pointer(site: Site, world: World)
 
 
 def press(page: Page, key: str) -> None:
+    """Wherever that leads, what has the focus then is seen."""
     page.keyboard.press(key)
-    assert page.evaluate(FOCUS_IS_SEEN), key
+    page.wait_for_function(FOCUS_IS_SEEN)
 
 
 def test_help_lists_the_keys_of_the_page_and_the_menu_goes_places(site: Site, world: World) -> None:

@@ -117,13 +117,17 @@ function focusRow(row) {
   row.scrollIntoView({ block: "nearest" });
 }
 
+// Whether there was such a row to go to.
 function step(by, fits = () => true) {
   const found = rows();
   const here = found.indexOf(currentRow());
   const start = here >= 0 ? here + by : by > 0 ? 0 : found.length - 1;
   for (let at = start; at >= 0 && at < found.length; at += by) {
-    if (fits(found[at])) return focusRow(found[at]);
+    if (!fits(found[at])) continue;
+    focusRow(found[at]);
+    return true;
   }
+  return false;
 }
 
 const isError = (row) => row.querySelector(".level.failed") !== null;
@@ -300,10 +304,11 @@ const keys = {
   k: () => step(-1),
   x: () => select(false),
   "Shift+x": () => select(true),
-  e: () => step(1, isError),
-  "Shift+e": () => step(-1, isError),
   u: () => all(".crumbs a").at(-1)?.click(),
 };
+
+// An error that is shown is gone to where it is; the links to others lead on from there.
+const nearer = { e: () => step(1, isError), "Shift+e": () => step(-1, isError) };
 
 // As aria-keyshortcuts writes it: letters small but for Shift, other characters as they are.
 function written(event) {
@@ -328,6 +333,7 @@ function handleKey(event, copyText) {
   if (event.ctrlKey || event.metaKey || event.altKey || opened) return;
   if (event.target.closest?.(FIELDS) || root.dataset.shortcuts === "off") return;
   const key = written(event);
+  if (nearer[key]?.()) return event.preventDefault();
   const control = keyed().find((element) =>
     element.getAttribute("aria-keyshortcuts").split(" ").some((x) => same(x, key)),
   );
@@ -369,4 +375,6 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.querySelector("[data-focus]")?.focus();
+// A permalink's row is where its reader goes on from.
+document.querySelector(".log li:target > a")?.focus({ preventScroll: true });
 start();
