@@ -88,6 +88,22 @@ def seal(
     artifact that was an upload has its id."""
     session = transitions.lock(session_id, by=by)
     claims.require_lease(session, by=by, named_epoch=lease_epoch)
+    artifact = write(session, blob, description, by=by, artifact_id=artifact_id)
+    blobs.take(session, RunnerProfile.objects.get(id=session.profile_id), blob)
+    return artifact
+
+
+def write(
+    session: RunnerSession,
+    blob: Blob,
+    description: Description,
+    *,
+    by: Principal,
+    artifact_id: UUID | None = None,
+    created_by: str = "",
+) -> Artifact:
+    """The row and its record, in a locked session whose lease was asked for. Its room is taken by
+    the caller; `created_by` is who sent the bytes, where `by` did not."""
     artifact = Artifact.objects.create(
         id=artifact_id or ids.new(),
         organization_id=session.organization_id,
@@ -99,11 +115,10 @@ def seal(
         size_bytes=blob.size_bytes,
         sha256=blob.sha256,
         lease_epoch=session.lease_epoch,
-        created_by=by.actor,
+        created_by=created_by or by.actor,
     )
     artifact.refresh_from_db(fields=["created_at"])
     ledger.append({session.id: [record_of(artifact, session, by)]})
-    blobs.take(session, RunnerProfile.objects.get(id=session.profile_id), blob)
     return artifact
 
 

@@ -162,10 +162,10 @@ def _require_limits(profile: RunnerProfile, used: dict[str, tuple[int, int]]) ->
         raise _reached("organization_bytes")
 
 
-def release(session: RunnerSession, artifacts: Iterable[Artifact]) -> None:
-    """These artifacts of the session name their bytes no more."""
+def release(session: RunnerSession, named: Iterable[Artifact | Blob]) -> None:
+    """These artifacts of the session, or what was to become some, name their bytes no more."""
     count = size = held = 0
-    for each in sorted(artifacts, key=lambda each: each.sha256):
+    for each in sorted(named, key=lambda each: each.sha256):
         count, size = count + 1, size + each.size_bytes
         if _count(_RELEASE, session.organization_id, each.sha256) == 0:
             held += each.size_bytes
@@ -199,32 +199,43 @@ DELETE FROM runner_blob b USING (
  WHERE b.organization_id = gone.organization_id AND b.sha256 = gone.sha256
 RETURNING b.organization_id, b.sha256
 """
+_PUT_OFF = """
+UPDATE runner_blob SET reserved_at = clock_timestamp()
+ WHERE organization_id = %s AND sha256 = %s AND artifacts = 0
+"""
+# Then the store is away, and not one blob.
+MOST_FAILED = 3
 
 
 def collect() -> Counter[str]:
-    """Remove the bytes that nobody names; counts."""
+    """Remove the bytes that nobody names; counts. A blob that cannot be removed is tried again
+    after the grace, and holds up no other."""
     counts: Counter[str] = Counter()
     for _ in range(MOST):
-        try:
-            if not _collect_one():
-                break
-        except (DomainError, OSError):
-            # A store that is away: the row is there again, and the next pass tries again.
-            log.exception("artifacts.collection_failed")
-            counts["failed"] += 1
+        outcome = _collect_one()
+        if outcome is None:
             break
-        counts["blobs_removed"] += 1
+        counts[outcome] += 1
+        if counts["failed"] >= MOST_FAILED:
+            break
     return counts
 
 
-def _collect_one() -> bool:
-    """The bytes go while the row's deletion still holds whoever would reserve them."""
+def _collect_one() -> str | None:
+    """What became of the next one; None where there is none. The bytes go while the row's deletion
+    still holds whoever would reserve them."""
     with transaction.atomic(using="maintain"), connections["maintain"].cursor() as cursor:
-        cursor.execute(_FORGET, [GRACE_SECONDS])
-        found = cursor.fetchone()
-        if found is not None:
-            storage.store().remove(*found)
-    return found is not None
+        try:
+            with transaction.atomic(using="maintain"):
+                cursor.execute(_FORGET, [GRACE_SECONDS])
+                found = cursor.fetchone()
+                if found is not None:
+                    storage.store().remove(*found)
+        except (DomainError, OSError) as error:
+            log.error("artifacts.collection_failed", sha256=found[1], reason=str(error))
+            cursor.execute(_PUT_OFF, found)
+            return "failed"
+    return "blobs_removed" if found is not None else None
 
 
 # --- from the rows ---------------------------------------------------------------------------

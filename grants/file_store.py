@@ -72,7 +72,10 @@ class FileStore:
         return self.size(organization_id, sha256) is not None
 
     def remove(self, organization_id: UUID, sha256: str) -> None:
-        self.path_of(organization_id, sha256).unlink(missing_ok=True)
+        try:
+            self.path_of(organization_id, sha256).unlink()
+        except FileNotFoundError:
+            self._require_tree(organization_id)
 
     def probe(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from grants import drafts, partials
+from grants import direct, drafts, partials
 from grants.partials import SUFFIX
 from sessions.states import LEASED
 
@@ -29,8 +29,9 @@ MOST = 500
 _ABANDONED = """
 DELETE FROM runner_upload WHERE id IN (
        SELECT u.id FROM runner_upload u JOIN runner_session s ON s.id = u.session_id
-        WHERE u.expires_at < clock_timestamp() OR s.lease_epoch <> u.lease_epoch
-           OR s.state <> ALL(%s)
+        WHERE u.part_size_bytes IS NULL
+          AND (u.expires_at < clock_timestamp() OR s.lease_epoch <> u.lease_epoch
+               OR s.state <> ALL(%s))
         LIMIT %s)
 RETURNING id
 """
@@ -45,7 +46,8 @@ def collect() -> Counter[str]:
     for upload_id in abandoned:
         partials.discard(upload_id)
     files = sum(_remove_if_left_over(path) for path in _unknown(drafts.incoming().iterdir()))
-    return Counter(uploads_removed=len(abandoned), files_removed=files)
+    counts = Counter(uploads_removed=len(abandoned), files_removed=files)
+    return counts + direct.collect()
 
 
 def _unknown(paths: Iterable[Path]) -> list[Path]:

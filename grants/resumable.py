@@ -24,6 +24,7 @@ from keeptrusts_runners.errors import (
     NotFound,
     PayloadTooLarge,
     UploadCompleted,
+    UploadKindMismatch,
     UploadLengthInconsistent,
     UploadLost,
 )
@@ -55,7 +56,12 @@ class Fence:
 
 
 def begin(
-    fence: Fence, description: Description, *, length: int | None = None, sha256: str = ""
+    fence: Fence,
+    description: Description,
+    *,
+    length: int | None = None,
+    sha256: str = "",
+    part_size_bytes: int | None = None,
 ) -> Upload:
     """Make room for an upload of `length` bytes, if that is known, and with this digest. Raises
     LimitReached, PayloadTooLarge."""
@@ -78,6 +84,7 @@ def begin(
         length_bytes=length,
         max_bytes=room.max_bytes,
         sha256=sha256,
+        part_size_bytes=part_size_bytes,
         lease_epoch=session.lease_epoch,
         created_by=fence.by.actor,
         expires_at=clock.now() + LIFETIME,
@@ -87,7 +94,17 @@ def begin(
 
 
 def find(session_id: UUID, upload_id: UUID) -> Upload | None:
-    return Upload.objects.filter(session_id=session_id, id=upload_id).first()
+    """None for one that is an artifact by now."""
+    found = Upload.objects.filter(session_id=session_id, id=upload_id)
+    return found.exclude(part_size_bytes__isnull=False, placed_sha256__gt="").first()
+
+
+def appendable(fence: Fence, upload_id: UUID) -> Upload:
+    """As `writable`. Raises UploadKindMismatch for one that does not come through this server."""
+    upload = writable(fence, upload_id)
+    if upload.is_direct:
+        raise UploadKindMismatch
+    return upload
 
 
 def writable(fence: Fence, upload_id: UUID) -> Upload:
@@ -117,6 +134,8 @@ def _no_upload(session_id: UUID, upload_id: UUID) -> NotFound | UploadCompleted:
 
 def offset_of(upload: Upload) -> int:
     """How many bytes are here. Raises UploadLost where there were more."""
+    if upload.is_direct:
+        return 0 if upload.completed_at is None else upload.announced.size_bytes
     size = partials.size_of(upload.id)
     if size is None and upload.placed_sha256:
         # Its process died after the bytes came to their place: nothing is left to be sent.

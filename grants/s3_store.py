@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import boto3
@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from grants.storage import CHUNK_BYTES, BlobMissing
 from keeptrusts_runners.errors import InsufficientStorage, StorageUnavailable
 
-_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_MISSING = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _FULL = frozenset({"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
 _RETRY_SECONDS = 5
 # A part at a time: memory does not grow with what is sent. 16 MiB parts reach 160 GB.
@@ -36,10 +36,13 @@ _CLIENT = Config(
 class S3Store:
     """Below `s3://BUCKET/PREFIX`; `endpoint` is for services that are not AWS."""
 
+    config: ClassVar[Config] = Config()
+
     def __init__(self, url: str, endpoint: str | None = None) -> None:
         self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._client: Any = boto3.client("s3", endpoint_url=endpoint, config=_CLIENT)
+        config = _CLIENT.merge(self.config)
+        self._client: Any = boto3.client("s3", endpoint_url=endpoint, config=config)
 
     def key_of(self, organization_id: UUID, sha256: str) -> str:
         return f"{self._prefix}{organization_id.hex}/{sha256[:2]}/{sha256}"
@@ -47,7 +50,7 @@ class S3Store:
     def put(self, organization_id: UUID, draft: Path, sha256: str) -> None:
         """An object is there whole or not at all."""
         key = self.key_of(organization_id, sha256)
-        with _answers():
+        with answers():
             self._client.upload_file(str(draft), self._bucket, key, Config=_TRANSFER)
         draft.unlink()
 
@@ -63,12 +66,12 @@ class S3Store:
             return iter(())
         if (offset, end) != (0, size):
             asked["Range"] = f"bytes={offset}-{end - 1}"
-        with _answers():
+        with answers():
             body = self._client.get_object(**asked)["Body"]
-        return _chunks(body)
+        return chunks(body)
 
     def size(self, organization_id: UUID, sha256: str) -> int | None:
-        with suppress(BlobMissing), _answers():
+        with suppress(BlobMissing), answers():
             found = self._client.head_object(**self._object(organization_id, sha256))
             return int(found["ContentLength"])
         return None
@@ -77,25 +80,26 @@ class S3Store:
         return self.size(organization_id, sha256) is not None
 
     def remove(self, organization_id: UUID, sha256: str) -> None:
-        with _answers():
+        with answers():
             self._client.delete_object(**self._object(organization_id, sha256))
 
     def probe(self) -> None:
         """One small question, to be asked before anybody depends on the answer."""
-        with _answers():
+        with answers():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
     def _object(self, organization_id: UUID, sha256: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self.key_of(organization_id, sha256)}
 
 
-def _chunks(body: Any) -> Iterator[bytes]:
-    with body, _answers():
+def chunks(body: Any) -> Iterator[bytes]:
+    """Of an object that is being read."""
+    with body, answers():
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
 @contextmanager
-def _answers() -> Iterator[None]:
+def answers() -> Iterator[None]:
     """What a service says, in our words. Raises BlobMissing, InsufficientStorage,
     StorageUnavailable."""
     try:

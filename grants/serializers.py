@@ -10,7 +10,7 @@ from grants import access
 from grants.models import Artifact, ArtifactStatus, GrantState, Level, PermissionGrant, Retention
 from grants.upload_models import Upload
 from keeptrusts_runners import ids
-from keeptrusts_runners.api.inputs import InputShape, Integer, JsonObject, Text
+from keeptrusts_runners.api.inputs import Choice, InputShape, Integer, JsonObject, Text
 from keeptrusts_runners.api.shapes import IdOut, InstantOut, OutputShape
 from keeptrusts_runners.clock import rfc3339
 from keeptrusts_runners.evidence.log_serializers import InclusionOut
@@ -134,17 +134,20 @@ class ArtifactVerificationOut(OutputShape):
 
 
 class UploadStateOut(OutputShape):
-    """How far an upload is. `offset` is where the next bytes belong."""
+    """How far an upload is. `offset` is where the next bytes belong; with `part_size_bytes` it is a
+    direct one, whose parts of that size go to the store, the last of what is left."""
 
     offset = serializers.IntegerField()
     length = serializers.IntegerField(allow_null=True)
     max_size = serializers.IntegerField()
     expires_at = InstantOut()
+    part_size_bytes = serializers.IntegerField(allow_null=True)
 
 
 class ArtifactDetailOut(ArtifactOut):
-    """While it is `uploading` an artifact has no digest yet, its size is the one that was
-    announced, and `upload` says how far it is."""
+    """With `upload`, which says how far it is, an artifact is not stored yet: its size and digest
+    are those that were announced, if any. It is `uploading`, or directly uploaded and `verifying`
+    until it is read back, and `broken` if that found other bytes."""
 
     size_bytes = serializers.IntegerField(allow_null=True)
     sha256 = serializers.CharField(allow_null=True)
@@ -159,6 +162,7 @@ def upload_out(upload: Upload, offset: int) -> dict[str, Any]:
         "length": upload.length_bytes,
         "max_size": upload.max_bytes,
         "expires_at": upload.expires_at,
+        "part_size_bytes": upload.part_size_bytes,
     }
     # What is said of an artifact and not of an upload is as in one of which nothing is known yet.
     nothing = Artifact(status="", digest_source="client")
@@ -168,7 +172,7 @@ def upload_out(upload: Upload, offset: int) -> dict[str, Any]:
     }
     size_and_digest = {"size_bytes": upload.length_bytes, "sha256": upload.sha256 or None}
     return ArtifactDetailOut.render(
-        own | size_and_digest | {"status": "uploading", "upload": state}
+        own | size_and_digest | {"status": upload.status, "upload": state}
     )
 
 
@@ -176,6 +180,53 @@ class ArtifactAnswer(ArtifactDetailOut):
     """A stored artifact, or one that is uploading, and what its session is to become."""
 
     desired_state = serializers.ChoiceField(DesiredState.choices, source="session.desired_state")
+
+
+class DirectUploadIn(InputShape):
+    """What is to be sent to the store: what it is called, how large it is, and its digest."""
+
+    name = Text(max_length=255)
+    kind = Text(max_length=64, required=False)
+    media_type = Text(max_length=127, required=False)
+    retention = Choice(choices=Retention.choices, required=False)
+    size_bytes = Integer(min_value=1)
+    sha256 = Text(max_length=64, pattern=r"[0-9a-f]{64}")
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class PartsIn(InputShape):
+    """Which parts' addresses are asked for: `count` of them from number `first` on."""
+
+    first = Integer(min_value=1, max_value=10_000, required=False)
+    count = Integer(min_value=1, max_value=1000, required=False)
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class CompletionIn(InputShape):
+    lease_epoch = Integer(min_value=1, required=False)
+
+
+class PartOut(OutputShape):
+    """PUT exactly `size_bytes` bytes to `url`, before it expires. Whoever has it needs no more."""
+
+    number = serializers.IntegerField()
+    size_bytes = serializers.IntegerField()
+    url = serializers.CharField()
+    expires_at = InstantOut()
+
+
+class PartsOut(OutputShape):
+    """Addresses of parts; `next_number` is the first part that has none here."""
+
+    parts = PartOut(many=True)
+    next_number = serializers.IntegerField(allow_null=True)
+
+
+class DirectUploadOut(ArtifactAnswer):
+    """An upload that goes to the store, with the addresses of its first parts."""
+
+    parts = PartOut(many=True)
+    next_number = serializers.IntegerField(allow_null=True)
 
 
 class RemovalIn(InputShape):

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from keeptrusts_runners.errors import InsufficientStorage
+from keeptrusts_runners.errors import DirectUploadsUnsupported, InsufficientStorage
 
 CHUNK_BYTES = 256 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -73,6 +73,52 @@ class Store(Protocol):
         """Raises StorageUnavailable, or OSError, where nothing can be stored at all."""
 
 
+class DirectStore(Protocol):
+    """A store that senders reach themselves. What they send is an object by the upload's id, of
+    which a blob is made once its bytes were read back."""
+
+    def begin(self, organization_id: UUID, upload_id: UUID) -> str:
+        """Expect parts; how the store names the whole of them."""
+
+    def address(
+        self, organization_id: UUID, upload_id: UUID, multipart_id: str, part: Part, seconds: int
+    ) -> str:
+        """Where anybody may PUT this part, with so many bytes, for so long."""
+
+    def complete(
+        self, organization_id: UUID, upload_id: UUID, multipart_id: str, parts: list[Part]
+    ) -> None:
+        """Make the object of these parts, which nobody changes from then on. Again is the same.
+        Raises UploadIncomplete."""
+
+    def open_received(self, organization_id: UUID, upload_id: UUID) -> tuple[str, Iterator[bytes]]:
+        """The object's version, and its bytes. Raises BlobMissing at once."""
+
+    def place(
+        self, organization_id: UUID, upload_id: UUID, version: str, blob: Blob
+    ) -> Iterator[int]:
+        """Make the blob of the object, as long as that has this version, in steps of so many
+        bytes. It is there after the last."""
+
+    def discard(self, organization_id: UUID, upload_id: UUID) -> None:
+        """Nothing of the upload is left, and no address of it works. Again is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of an object: numbers begin with 1."""
+
+    number: int
+    size_bytes: int
+
+
+def direct() -> DirectStore:
+    """Raises DirectUploadsUnsupported where the settings choose files."""
+    if not settings.ARTIFACTS.startswith("s3://"):
+        raise DirectUploadsUnsupported
+    return _direct(settings.ARTIFACTS, settings.S3_ENDPOINT)
+
+
 def store() -> Store:
     """The one that the settings choose."""
     if settings.ARTIFACTS.startswith("s3://"):
@@ -88,3 +134,10 @@ def _s3(url: str, endpoint: str | None) -> Store:
     from grants.s3_store import S3Store
 
     return S3Store(url, endpoint)
+
+
+@cache
+def _direct(url: str, endpoint: str | None) -> DirectStore:
+    from grants.s3_direct import DirectS3Store
+
+    return DirectS3Store(url, endpoint)

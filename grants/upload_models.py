@@ -10,6 +10,7 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import CheckConstraint, Q
 
+from grants.storage import Blob
 from keeptrusts_runners import ids
 
 
@@ -18,6 +19,10 @@ class Upload(models.Model):
 
     `received_bytes` were acknowledged; more may be there. `placed_sha256` is set before the bytes
     come to their place in the store.
+
+    One with `part_size_bytes` goes directly to the store, in parts of that size, and has its room
+    from the beginning. From `completed_at` on the store has all of it; then it is read back, and
+    either becomes the artifact (`placed_sha256`) or is refused.
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
@@ -38,6 +43,11 @@ class Upload(models.Model):
     sha256 = models.CharField(max_length=64, blank=True, default="")
     received_bytes = models.PositiveBigIntegerField(default=0)
     placed_sha256 = models.CharField(max_length=64, blank=True, default="")
+    part_size_bytes = models.PositiveBigIntegerField(null=True)
+    multipart_id = models.TextField(blank=True, default="")
+    completed_at = models.DateTimeField(null=True)
+    refused_at = models.DateTimeField(null=True)
+    found_sha256 = models.CharField(max_length=64, blank=True, default="")
     lease_epoch = models.PositiveBigIntegerField()
     created_by = models.CharField(max_length=64)
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
@@ -48,6 +58,12 @@ class Upload(models.Model):
         indexes = [
             models.Index(fields=["session", "-id"], name="runner_upload_newest"),
             models.Index(fields=["expires_at"], name="runner_upload_expiring"),
+            # Whose bytes are to be read back.
+            models.Index(
+                fields=["id"],
+                condition=Q(completed_at__isnull=False, refused_at__isnull=True, placed_sha256=""),
+                name="runner_upload_verifying",
+            ),
         ]
         constraints = [
             CheckConstraint(
@@ -59,3 +75,19 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_direct(self) -> bool:
+        return self.part_size_bytes is not None
+
+    @property
+    def status(self) -> str:
+        """In the words of an artifact."""
+        if self.refused_at is not None:
+            return "broken"
+        return "uploading" if self.completed_at is None else "verifying"
+
+    @property
+    def announced(self) -> Blob:
+        """What a direct upload is said to be."""
+        return Blob(self.sha256, self.length_bytes or 0)

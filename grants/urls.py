@@ -5,6 +5,7 @@ from django.urls import path
 from grants.api.artifacts import ArtifactViewSet
 from grants.api.authority import AuthorityViewSet
 from grants.api.custody import CustodyViewSet, VerificationViewSet
+from grants.api.direct_uploads import DirectUploadViewSet
 from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
@@ -36,6 +37,9 @@ api_urlpatterns = [
     path(f"{_ONE}/events/histogram", EventViewSet.as_view({"get": "histogram"})),
     path(f"{_ONE}/events/facets", EventViewSet.as_view({"get": "facets"})),
     path(f"{_ONE}/artifacts", ArtifactViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{_ONE}/artifacts/direct", DirectUploadViewSet.as_view({"post": "create"})),
+    path(f"{_ARTIFACT}/parts", DirectUploadViewSet.as_view({"post": "parts"})),
+    path(f"{_ARTIFACT}/complete", DirectUploadViewSet.as_view({"post": "complete"})),
     path(f"{_ONE}/artifacts/manifest", ArtifactViewSet.as_view({"get": "manifest"})),
     path(_ARTIFACT, ArtifactViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
     path(

@@ -308,6 +308,27 @@ class UploadCompleted(Conflict):
     type_uri = "https://iana.org/assignments/http-problem-types#completed-upload"
 
 
+class UploadIncomplete(Conflict):
+    """The store does not have all parts; `missing` names the first of them, at most 100. Send them
+    and complete again."""
+
+    code, title = "upload_incomplete", "Upload is incomplete"
+
+
+class UploadKindMismatch(Conflict):
+    """This upload goes on in another way: a direct one by its parts' addresses and `complete`,
+    every other by PATCH at its content."""
+
+    code, title = "upload_kind_mismatch", "Upload goes on in another way"
+
+
+class DirectUploadsUnsupported(Conflict):
+    """This server keeps artifacts as files, and nobody can send to those directly. Upload through
+    the server."""
+
+    code, title = "direct_uploads_unsupported", "Direct uploads are not supported"
+
+
 class ArtifactNotStored(Conflict):
     """The artifact's bytes are served only while they are known to be whole; `artifact_status`
     says what they are instead."""

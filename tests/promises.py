@@ -151,6 +151,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "evidence.log-keys": "A key is replaced with an overlap, and never by accident.",
         "artifact.whole": "An artifact is visible only when whole, and inert when fetched.",
         "artifact.resumed": "A cut upload goes on where it was, and is the same in the end.",
+        "artifact.direct": "What a sender puts into the store is read back before it counts.",
         "artifact.disk-full": "A full disk is an answer: no session is harmed, and it heals.",
         "artifact.usage": "Room is counted as it is taken and given back, and no quota is passed.",
         "artifact.collected": "Bytes that no artifact names are removed, and none that one does.",

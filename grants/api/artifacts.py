@@ -99,7 +99,7 @@ class ArtifactViewSet(ResumableUploads):
     session_token_actions: ClassVar = frozenset(
         {"list", "create", "retrieve", "content", "manifest", "append", "cancel"}
     )
-    non_atomic_actions: ClassVar = frozenset({"create", "content", "append", "verify"})
+    non_atomic_actions: ClassVar = frozenset({"create", "content", "append", "cancel", "verify"})
     outputs: ClassVar = {
         "list": ArtifactOut,
         "create": ArtifactAnswer,
@@ -208,7 +208,9 @@ class ArtifactViewSet(ResumableUploads):
         session_queries.session(session_id, by=self.principal)
         if upload := resumable.find(session_id, artifact_id):
             offset = resumable.offset_of(upload)
-            return self.answer(upload_out(upload, offset), tag=etag.strong(upload.id, offset))
+            return self.answer(
+                upload_out(upload, offset), tag=etag.strong(upload.id, (offset, upload.status))
+            )
         found = artifacts.artifact(session_id, artifact_id)
         return self.answer(ArtifactDetailOut.render(found), tag=_tag(found))
 

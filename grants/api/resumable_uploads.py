@@ -17,7 +17,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
-from grants import resumable
+from grants import direct, resumable
 from grants.api import uploads
 from grants.models import Artifact
 from grants.partials import Appender
@@ -45,6 +45,7 @@ from keeptrusts_runners.errors import (
     StorageUnavailable,
     UnsupportedMediaType,
     UploadCompleted,
+    UploadKindMismatch,
     UploadLengthInconsistent,
     UploadLost,
     UploadOffsetMismatch,
@@ -68,9 +69,9 @@ def is_incomplete(request: HttpRequest) -> bool:
 
 
 def state(upload: Upload, request: HttpRequest) -> HttpResponse:
-    """The answer to HEAD. Raises ArtifactNotStored for GET."""
-    if request.method != "HEAD":
-        raise ArtifactNotStored(artifact_status="uploading")
+    """The answer to HEAD. Raises ArtifactNotStored for GET, and for what goes on elsewhere."""
+    if request.method != "HEAD" or upload.is_direct:
+        raise ArtifactNotStored(artifact_status=upload.status)
     return HttpResponse(status=204, headers=_headers(upload, resumable.offset_of(upload)))
 
 
@@ -114,6 +115,7 @@ class ResumableUploads(ApiViewSet):
     append_body: ClassVar[dict[str, Any]] = {PARTIAL: {"type": "string"}}
     append_refuses: ClassVar = (
         *_FENCED,
+        UploadKindMismatch,
         UploadOffsetMismatch,
         UploadLengthInconsistent,
         UploadLost,
@@ -125,7 +127,7 @@ class ResumableUploads(ApiViewSet):
         InsufficientStorage,
         StorageUnavailable,
     )
-    cancel_refuses: ClassVar = _FENCED
+    cancel_refuses: ClassVar = (*_FENCED, StorageUnavailable)
 
     # --- begin -------------------------------------------------------------------------------
 
@@ -174,7 +176,7 @@ class ResumableUploads(ApiViewSet):
         body.require_plain(raw)
         coming = body.announced_length(raw)
         with self.organization_scope():
-            upload = resumable.writable(fence, artifact_id)
+            upload = resumable.appendable(fence, artifact_id)
             if body.content_type(raw) not in ((PARTIAL,) if coming else (PARTIAL, "")):
                 raise UnsupportedMediaType(accepted=[PARTIAL], headers={"Accept-Patch": PARTIAL})
             resumable.set_length(upload, _integer(raw, "HTTP_UPLOAD_LENGTH"))
@@ -207,7 +209,13 @@ class ResumableUploads(ApiViewSet):
 
     def cancel(self, request: Request, session_id: UUID, artifact_id: UUID) -> HttpResponse:
         """Cancel an upload. Nothing of it is kept."""
-        resumable.cancel(self._fence(request, session_id), artifact_id)
+        fence = self._fence(request, session_id)
+        with self.organization_scope():
+            upload = resumable.writable(fence, artifact_id)
+            if not upload.is_direct:
+                resumable.cancel(fence, artifact_id)
+        if upload.is_direct:
+            direct.discard(upload)
         return self.answer(status=204)
 
     # --- answers -----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ DUTIES = [
     "denials",
     "retention",
     "uploads",
+    "readback",
     "blobs",
     "verification",
     "scrub",

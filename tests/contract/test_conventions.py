@@ -22,8 +22,8 @@ ACTIONS = [route for route in WRITES if route.name.startswith("POST") and not ro
 
 # What these act on, or why, has to be said.
 NEED_A_BODY = {
-    "denial", "event", "eviction", "introspection", "lost", "recall", "renewal", "revocation",
-    "signing",
+    "denial", "event", "eviction", "introspection", "large", "lost", "recall", "renewal",
+    "revocation", "signing",
 }  # fmt: skip
 # RFC 7662 has a form.
 TAKES_A_FORM = "POST /v1/runners/permissions/introspect"

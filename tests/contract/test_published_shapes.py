@@ -89,7 +89,10 @@ def test_examples_are_accepted_as_they_stand(route: Route, org: Org) -> None:
         answer = org.admin.api.request(
             route.method, route.address(objects), raw=json.dumps(value).encode()
         )
-        assert answer.status_code in (200, 201), (example["summary"], answer.content)
+        assert answer.status_code in (200, 201, route.succeeds), (
+            example["summary"],
+            answer.content,
+        )
         schema = body["schema"] | {"components": document()["components"]}
         if "events" not in value:
             jsonschema.Draft202012Validator(schema).validate(value)

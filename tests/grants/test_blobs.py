@@ -197,8 +197,33 @@ def test_a_store_that_is_away_holds_up_nothing_and_loses_nothing(
         patch.setattr(storage, "store", away)
         assert named.collect()["failed"] == 1
     assert blobs.kept(org.id) == [digest(b"bytes")]
+    reservations_are_old(org)
     assert named.collect()["blobs_removed"] >= 1
     assert blobs.kept(org.id) == []
+
+
+@pytest.mark.proves("artifact.collected")
+def test_a_blob_that_cannot_be_removed_holds_up_no_other(
+    org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = factories.running(org)
+    for content in (b"stuck", b"bytes"):
+        remove(org, session, upload(org, session, content).json()["id"])
+        reservations_are_old(org)
+    store = storage.store()
+
+    class Stuck:
+        def remove(self, organization_id: Any, sha256: str) -> None:
+            if sha256 == digest(b"stuck"):
+                raise OSError("in use")
+            store.remove(organization_id, sha256)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "store", Stuck)
+        assert named.collect() == {"failed": 1, "blobs_removed": 1}
+    assert blobs.kept(org.id) == [digest(b"stuck")]
+    reservations_are_old(org)
+    assert named.collect()["blobs_removed"] == 1
 
 
 def test_figures_say_how_much_is_stored(org: Org) -> None:

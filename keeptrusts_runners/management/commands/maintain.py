@@ -22,7 +22,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import Error, close_old_connections, connections
 
-from grants import access, blobs, incoming_files, partitions, retention, scrub, verification
+from grants import (
+    access,
+    blobs,
+    incoming_files,
+    partitions,
+    readback,
+    retention,
+    scrub,
+    verification,
+)
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.evidence import denials, signer
 from keeptrusts_runners.identity import passwords, tokens
@@ -55,6 +64,7 @@ DUTIES = (
     Duty("denials", denials.run_once, denials.EVERY_SECONDS),
     Duty("retention", retention.run_once, retention.EVERY_SECONDS),
     Duty("uploads", incoming_files.collect, 30),
+    Duty("readback", readback.run_once, readback.EVERY_SECONDS),
     Duty("blobs", blobs.collect, 10),
     Duty("verification", verification.run_once, verification.EVERY_SECONDS),
     Duty("scrub", scrub.run_once, scrub.EVERY_SECONDS),
