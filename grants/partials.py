@@ -19,7 +19,7 @@ from uuid import UUID
 
 from grants import drafts
 from grants.storage import CHUNK_BYTES, Blob, enough_room
-from keeptrusts_runners.errors import NotFound, UploadOffsetMismatch
+from keeptrusts_runners.errors import UploadOffsetMismatch
 
 SUFFIX = ".part"
 
@@ -41,21 +41,27 @@ def discard(upload_id: UUID) -> None:
     path_of(upload_id).unlink(missing_ok=True)
 
 
+class UploadMovedError(Exception):
+    """The file is no longer here: it has come to its place in the store, or was given up."""
+
+
 class Appender:
-    """Writes on from `offset`, which moves with what is written."""
+    """Writes on from `offset`, which moves with what is written. Raises UploadMovedError."""
 
     def __init__(self, upload_id: UUID, offset: int) -> None:
         self._path = path_of(upload_id)
         self.offset = offset
         self._began_at = offset
         self._hash = hashlib.sha256()
+        # What is to go on is not begun anew.
+        begins = os.O_CREAT if offset == 0 else 0
         with enough_room():
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, mode=0o600)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | begins
+            self._file = _opened(self._path, flags)
 
     def write(self, chunk: bytes) -> None:
-        """Raises UploadOffsetMismatch, NotFound for an upload that is no more, and
-        InsufficientStorage; what fits before the disk is full stays."""
+        """Raises UploadOffsetMismatch, UploadMovedError and InsufficientStorage; what fits before
+        the disk is full stays."""
         with self.held():
             left = memoryview(chunk)
             while left:
@@ -82,7 +88,7 @@ class Appender:
         except FileNotFoundError:
             is_ours = False
         if not is_ours:
-            raise NotFound("This upload is no more.")
+            raise UploadMovedError
         if here.st_size != self.offset:
             raise offset_mismatch(here.st_size, self.offset)
 
@@ -119,6 +125,13 @@ class Appender:
                 os.fsync(self._file)
         finally:
             os.close(self._file)
+
+
+def _opened(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags, mode=0o600)
+    except FileNotFoundError:
+        raise UploadMovedError from None
 
 
 def offset_mismatch(expected: int, provided: int) -> UploadOffsetMismatch:

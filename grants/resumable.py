@@ -27,6 +27,7 @@ from keeptrusts_runners.errors import (
     UploadKindMismatch,
     UploadLengthInconsistent,
     UploadLost,
+    UploadOffsetMismatch,
 )
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.tenancy import organization_scope
@@ -143,6 +144,12 @@ def offset_of(upload: Upload) -> int:
     if (size or 0) < upload.received_bytes:
         raise UploadLost
     return size or 0
+
+
+def overtaken(fence: Fence, upload_id: UUID, offset: int) -> UploadOffsetMismatch:
+    """What to tell a writer whose file another request has brought to its place. Raises as
+    `writable` and `offset_of` do."""
+    return partials.offset_mismatch(offset_of(writable(fence, upload_id)), offset)
 
 
 def require_fit(upload: Upload, offset: int, coming: int, complete: bool) -> None:

@@ -176,6 +176,11 @@ _AREAS: dict[str, dict[str, str]] = {
     "The console": {
         "console.live": "Pages change as soon as they are told to, and rows never move unasked.",
         "console.tail": "A followed log shows every event once, in order, and never scrolls away.",
+        "console.permalink": "A link to a record shows it, whatever the filter beside it hides.",
+        "console.windows": "Windows of a ledger join at their edges; the row being read stays.",
+        "console.bulk": "Acting on many acts on what was shown, and on nothing that came later.",
+        "console.clocks": "What is left of a grant is counted by the server's clock alone.",
+        "console.evidence": "A changed byte is named by its record, in the page and offline.",
         "console.time": "Every time on a page is in the zone that its header names.",
         "console.accessible": "Every page passes axe in both themes, and fits a telephone.",
         "console.no-script": "Everything an operator does works without JavaScript.",

@@ -20,7 +20,7 @@ from rest_framework.request import Request
 from grants import direct, resumable
 from grants.api import uploads
 from grants.models import Artifact
-from grants.partials import Appender
+from grants.partials import Appender, UploadMovedError
 from grants.resumable import Fence
 from grants.serializers import ArtifactAnswer, upload_out
 from grants.storage import Blob
@@ -200,9 +200,13 @@ class ResumableUploads(ApiViewSet):
         complete: bool,
     ) -> _Written:
         """What comes goes into the file, as much as there is of it."""
-        with closing(Appender(upload.id, offset)) as appender:
-            uploads.receive_partial(raw, appender, coming)
-            made = resumable.finish(fence, upload, appender) if complete else None
+        try:
+            with closing(Appender(upload.id, offset)) as appender:
+                uploads.receive_partial(raw, appender, coming)
+                made = resumable.finish(fence, upload, appender) if complete else None
+        except UploadMovedError:
+            with self.organization_scope():
+                raise resumable.overtaken(fence, upload.id, offset) from None
         return _Written(appender.offset, made)
 
     # --- cancel ------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ import pytest
 from django.db.models import F
 
 from grants import artifacts, drafts, incoming_files, partials, resumable, storage
+from grants.api import resumable_uploads
 from grants.models import Artifact
+from grants.partials import Appender
 from grants.upload_models import Upload
 from keeptrusts_runners import ids
 from sessions.models import RunnerSession
@@ -137,11 +139,48 @@ def test_of_two_that_go_on_from_the_same_place_one_wins(
         answers = at_once([ends, ends, ends])
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses[0] == 200
-        assert set(statuses[1:]) <= {404, 409}
+        assert statuses[1:] == [409, 409]
         shown = org.viewer.api.get(path(session, "artifacts", upload)).json()
         assert (shown["status"], shown["sha256"]) == ("stored", SHA256)
     assert blobs.drafts() == []
     records.assert_sound(org, session)
+
+
+@pytest.mark.proves("artifact.resumed")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_who_is_overtaken_by_the_last_request_is_told_where_the_upload_stands(
+    session: RunnerSession, api: Any, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    """A client that gave up a request sends it again, while the server is still at the first."""
+    upload = begun(api, session, CONTENT[:1000], **{"Upload-Length": len(CONTENT)})
+    last = partial(append, api, session, upload, CONTENT[1000:], 1000, complete=True)
+
+    def gone(*_: Any) -> None:
+        raise SystemExit
+
+    def first(*given: Any) -> Appender:
+        with monkeypatch.context() as patch:
+            patch.setattr(resumable_uploads, "Appender", Appender)
+            if sealed:
+                assert last().status_code == 200
+            else:
+                patch.setattr(resumable, "seal", gone)
+                with pytest.raises(SystemExit):
+                    last()
+        return Appender(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable_uploads, "Appender", first)
+        answer = last()
+    if sealed:
+        assert problem(answer, 409, "upload_completed")["artifact_id"] == upload
+    else:
+        document = problem(answer, 409, "upload_offset_mismatch")
+        assert document["expected-offset"] == len(CONTENT)
+    done = append(api, session, upload, b"", len(CONTENT), complete=True)
+    assert done.status_code == (409 if sealed else 200)
+    assert state(api, session, upload)["Upload-Complete"] == "?1"
+    assert blobs.drafts() == []
 
 
 def test_a_complete_upload_takes_nothing_more(session: RunnerSession, api: Any) -> None:
