@@ -42,10 +42,13 @@ class Hands:
         control.click()
 
     def link(self, name: str | re.Pattern[str], within: Any = None) -> None:
-        self.press((within or self.page.locator("body")).get_by_role("link", name=name).first)
+        """The whole name, lest another be taken that contains it."""
+        among = within or self.page.locator("body")
+        self.press(among.get_by_role("link", name=name, exact=True).first)
 
     def button(self, name: str | re.Pattern[str]) -> None:
-        self.press(self.page.locator("main").get_by_role("button", name=name).first)
+        among = self.page.locator("main")
+        self.press(among.get_by_role("button", name=name, exact=True).first)
 
     def type(self, label: str, text: str) -> None:
         self.page.get_by_label(label).fill(text)

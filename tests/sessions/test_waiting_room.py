@@ -401,19 +401,22 @@ def test_who_goes_before_its_turn_has_come_never_asks() -> None:
 # --- reasons to look -------------------------------------------------------------------------
 
 
-def open_room(scenario: Callable[[WaitingRoom], Awaitable[None]]) -> None:
-    """Play a scenario in a room that listens and looks by itself."""
+def open_room(scenario: Callable[[WaitingRoom], Awaitable[None]], *, deaf: bool = False) -> None:
+    """Play a scenario in a room that looks by itself, and listens unless it is deaf."""
 
     async def play() -> None:
         room = WaitingRoom(turns=2)
         room.open()
-        listener = Listener({wakeups.CLAIMABLE: room.ear})
-        hearing = asyncio.create_task(for_ever(listener.listen))
+        hearing = None
+        if not deaf:
+            listener = Listener({wakeups.CLAIMABLE: room.ear})
+            hearing = asyncio.create_task(for_ever(listener.listen))
         try:
             async with asyncio.timeout(20):
                 await scenario(room)
         finally:
-            hearing.cancel()
+            if hearing is not None:
+                hearing.cancel()
             await leave(room)
 
     asyncio.run(play())
@@ -485,7 +488,6 @@ def test_without_any_signal_all_are_looked_for_however_busy_one_of_them_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(waiting_room, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(wakeups._notifier, "add", lambda organization_id: None)
     busy, quiet = Org(), Org()
     looked: list[set[UUID]] = []
     look = queue.organizations_with_work
@@ -502,7 +504,7 @@ def test_without_any_signal_all_are_looked_for_however_busy_one_of_them_is(
             await asyncio.sleep(0)
         assert {busy.id, quiet.id} in looked
 
-    open_room(scenario)
+    open_room(scenario, deaf=True)
 
 
 def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
