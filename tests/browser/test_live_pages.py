@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import factories
-from tests.browser.driving import Page, Route, Site, expect
+from tests.browser.driving import Page, Site, expect
 from tests.browser.gate import gate
 from tests.browser.world import World, id_of
 from tests.browsers import page_of
@@ -128,44 +128,18 @@ def test_eight_tabs_load_although_a_browser_has_six_connections(site: Site, worl
 
 
 class Log:
-    """The log of a session whose rows are drawn here, for their numbers alone."""
+    """The log of a running session, open in a page."""
 
     def __init__(self, site: Site, world: World) -> None:
         self.world, self.session = world, factories.running(world, world.dispatch("grows"))
-        self.head = 4
-        self.address = f"{page_of(self.session)}/events"
-        self.page = site.page(world.viewer)
-        self.page.route(re.compile(r"/events$"), self._page)
-        self.page.route(re.compile(r"/events/rows"), self._rows)
         self.grow(96)
-        self.page.goto(self.address)
+        self.page = site.page(world.viewer, f"{page_of(self.session)}/events")
         self.page.wait_for_selector("#e100")
 
     def grow(self, number: int) -> None:
         """So many events more."""
         for _ in range(0, number, 500):
             self.world.record(self.session, [{"message": "more"}] * min(number, 500))
-        self.head += number
-
-    def _page(self, route: Route) -> None:
-        answer = route.fetch()
-        rows = (
-            f'<ol class="log" data-follow data-last-seq="{self.head}" '
-            f'data-rows-url="{self.address}/rows">{self._items(0)}</ol>'
-        )
-        main = f'<main id="main">{rows}</main>'
-        body = re.sub(r"<main[^>]*>.*</main>", main, answer.text(), flags=re.S)
-        route.fulfill(response=answer, body=body)
-
-    def _rows(self, route: Route) -> None:
-        after = int(re.findall(r"after=(\d+)", route.request.url)[0])
-        route.fulfill(content_type="text/html", body=f"<ol>{self._items(after)}</ol>")
-
-    def _items(self, after: int) -> str:
-        return "".join(
-            f'<li id="e{n}" data-seq="{n}"><a href="#e{n}">{n}</a> <p>event {n}</p></li>'
-            for n in range(after + 1, min(self.head, after + 500) + 1)
-        )
 
     def seqs(self) -> list[int]:
         found = self.page.evaluate(

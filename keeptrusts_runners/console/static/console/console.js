@@ -375,6 +375,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.querySelector("[data-focus]")?.focus();
-// A permalink's row is where its reader goes on from.
-document.querySelector(".log li:target > a")?.focus({ preventScroll: true });
+// A permalink's row is where its reader goes on from. A browser that scrolls to a fragment takes the
+// focus away, which it is done with only some time after the page is loaded.
+addEventListener("load", () => {
+  requestAnimationFrame(() => document.querySelector(".log li:target > a")?.focus({ preventScroll: true }));
+});
+// Only who scrolls a log needs what joins its windows.
+if (document.querySelector("ol.log")) {
+  addEventListener("scroll", () => import("./windows.js"), { once: true, passive: true });
+}
 start();
