@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,8 +76,11 @@ def _database_when_needed(
 @pytest.fixture(scope="session", autouse=True)
 def _artifacts_of_this_worker(worker_id: str) -> Iterator[None]:
     """Each worker has a store of its own, so that none takes another's uploads for leftovers."""
+    place = settings.ARTIFACTS_DIR / worker_id
+    # What a run that was killed left behind belongs to a database that is no more.
+    shutil.rmtree(place, ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "ARTIFACTS_DIR", settings.ARTIFACTS_DIR / worker_id)
+        patch.setattr(settings, "ARTIFACTS_DIR", place)
         yield
 
 
