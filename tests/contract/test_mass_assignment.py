@@ -35,6 +35,13 @@ VALUE_OF = {
 }
 
 
+# They name the first thing that is wrong.
+ONE_AT_A_TIME = {
+    "PUT /v1/runners/profiles/{profile_id}",
+    "POST /v1/runners/sessions/{session_id}/events",
+}
+
+
 def _columns() -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(sorted(BESIDES), "x")
     for label in PRODUCT_APPS:
@@ -80,16 +87,18 @@ def _rows(org: Org) -> dict[str, list[Any]]:
 def test_a_column_that_is_no_member_is_refused_by_name(route: Route, org: Org) -> None:
     objects = route.prepare(org)
     before = _rows(org)
-    for name in sorted(COLUMNS.keys() - _accepted(route)):
-        if route.name.endswith("/events") and name in ("lease_epoch", "events"):
-            continue
-        body = {**(objects.body or {}), name: COLUMNS[name]}
+    meant = {"lease_epoch", "events"} if route.name.endswith("/events") else set()
+    names = sorted(COLUMNS.keys() - _accepted(route) - meant)
+    # A few together: each is named, and none is taken because another was refused.
+    requests = len(names) if route.name in ONE_AT_A_TIME else len(names) // 8
+    for some in (names[start::requests] for start in range(requests)):
+        body = {**(objects.body or {}), **{name: COLUMNS[name] for name in some}}
         answer = org.admin.api.request(
             route.method, route.address(objects), raw=json.dumps(body).encode()
         )
-        (error,) = problem(answer, 422, "invalid")["errors"]
-        assert error["pointer"] == f"/{name}"
-        assert error["code"] in ("unknown_field", "read_only"), name
+        errors = problem(answer, 422, "invalid")["errors"]
+        assert sorted(error["pointer"] for error in errors) == [f"/{name}" for name in some]
+        assert {error["code"] for error in errors} <= {"unknown_field", "read_only"}
     assert _rows(org) == before
 
 
