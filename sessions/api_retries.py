@@ -50,7 +50,9 @@ class RetryViewSet(ApiViewSet):
         """Run an ended session's task again, as a new session.
 
         With the same input, labels and limits, and `retry_of`; the newest usable harness revision
-        is pinned, or with `same_harness` the one that the ended session had.
+        is pinned, or with `same_harness` the one that the ended session had. It starts from the
+        beginning, or from the ended session's checkpoint that `checkpoint_id` names, which the
+        first claim then hands out.
         """
         made = retries.retry(session_id, by=self.principal, **self.body())
         return self.answer(SessionDetailOut.render(made), 201)

@@ -24,6 +24,7 @@ class RetryForm(forms.Form):
     same_harness = forms.BooleanField(
         label="With the harness revision that it had, not with the newest", required=False
     )
+    checkpoint = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
     reason = _words("Reason", "Kept in the new session's ledger.", required=False)
 
 

@@ -183,7 +183,8 @@ def resume(session_id: UUID, *, by: Principal, checkpoint_id: UUID | None = None
     may_operate(session, by)
     transitions.require(session, Verb.RESUME)
     now = clock.now()
-    changes: dict[str, Any] = {"resume_from": _checkpoint_number(session, checkpoint_id)}
+    named = named_checkpoint(session, checkpoint_id)
+    changes: dict[str, Any] = {"resume_from": named.number if named else None}
     if session.state == State.PAUSED:
         if session.run_seconds_left is not None:
             session.run_deadline_at = now + timedelta(seconds=session.run_seconds_left)
@@ -206,13 +207,14 @@ def resume(session_id: UUID, *, by: Principal, checkpoint_id: UUID | None = None
     )
 
 
-def _checkpoint_number(session: RunnerSession, checkpoint_id: UUID | None) -> int | None:
+def named_checkpoint(session: RunnerSession, checkpoint_id: UUID | None) -> Checkpoint | None:
+    """None if none is named. Raises Invalid for one that is not the session's."""
     if checkpoint_id is None:
         return None
     named = Checkpoint.objects.filter(session_id=session.id, id=checkpoint_id).first()
     if named is None:
         raise unknown_reference("/checkpoint_id", "No such checkpoint of this session.")
-    return named.number
+    return named
 
 
 def why(reason: str, batch_id: UUID | None = None) -> dict[str, Any]:

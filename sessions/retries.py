@@ -11,7 +11,7 @@ from keeptrusts_runners import clock, ids
 from keeptrusts_runners.errors import AlreadyDecided
 from keeptrusts_runners.identity.principal import Principal
 from sessions import lifecycle, transitions
-from sessions.models import Disposition, RunnerSession
+from sessions.models import Checkpoint, Disposition, RunnerSession
 from sessions.states import State
 
 # What a retry takes over. Its start time, its attempts so far and its trace are its own.
@@ -36,17 +36,24 @@ def retry(
     *,
     by: Principal,
     same_harness: bool = False,
+    checkpoint_id: UUID | None = None,
     reason: str = "",
     batch_id: UUID | None = None,
 ) -> RunnerSession:
     """A new session of the same task, with `retry_of`; the old one stays as it ended.
 
     The newest usable harness revision is pinned, or with `same_harness` the one that the old
-    session had. The new one's first record says the reason. Raises StateConflict before the old
-    one has ended, Conflict for a revision that is not active, ProfileArchived.
+    session had. It starts from the beginning, or from this checkpoint of the old one, which it
+    then has as its own first. The new one's first record says the reason. Raises StateConflict
+    before the old one has ended, Conflict for a revision that is not active, ProfileArchived.
     """
     session = _ended(session_id, "retry", by)
-    return _again(session, by, same_harness, lifecycle.why(reason, batch_id) if reason else {})
+    start = lifecycle.named_checkpoint(session, checkpoint_id)
+    because = lifecycle.why(reason, batch_id) if reason else {}
+    made = _again(session, by, same_harness, because)
+    if start is not None:
+        _carry_over(start, made, by)
+    return made
 
 
 def _ended(session_id: UUID, verb: str, by: Principal) -> RunnerSession:
@@ -64,6 +71,33 @@ def _again(
     if same_harness:
         fields["harness_id"] = session.harness_id
     return lifecycle.dispatch(fields, by=by, because=because)
+
+
+def _carry_over(start: Checkpoint, made: RunnerSession, by: Principal) -> None:
+    """The new session's first checkpoint, of no attempt of its own; the digest tells that it is
+    the same."""
+    now = clock.now()
+    own = Checkpoint.objects.create(
+        organization_id=made.organization_id,
+        session_id=made.id,
+        number=1,
+        lease_epoch=0,
+        label=start.label,
+        data=start.data,
+        digest=start.digest,
+        created_at=now,
+    )
+    RunnerSession.objects.filter(id=made.id).update(checkpoints_recorded=1)
+    made.checkpoints_recorded = 1
+    transitions.note(
+        made, "checkpoint.recorded", by=by, now=now,
+        checkpoint_id=ids.encode("ckpt", own.id),
+        number=1,
+        label=own.label,
+        digest=own.digest,
+        from_session_id=ids.encode("sess", start.session_id),
+        from_checkpoint_id=ids.encode("ckpt", start.id),
+    )  # fmt: skip
 
 
 def decide(

@@ -108,6 +108,7 @@ class ResumeIn(InputShape):
 
 class SessionRetryIn(InputShape):
     same_harness = Boolean(required=False)
+    checkpoint_id = Id("ckpt", required=False)
 
 
 class DispositionIn(InputShape):

@@ -20,8 +20,8 @@ from keeptrusts_runners.errors import Invalid, NotFound
 from keeptrusts_runners.identity.scopes import Scope
 from sessions import amendments, lifecycle, queries, retries, transitions
 from sessions.forms import CancelForm, DispositionForm, EditForm, RetryForm
-from sessions.models import Disposition, RunnerSession
-from sessions.pages import offers
+from sessions.models import Checkpoint, Disposition, RunnerSession
+from sessions.pages import contents, offers
 from sessions.pages.frame import frame
 from sessions.serializers import AmendIn
 from sessions.states import State, Verb
@@ -59,16 +59,35 @@ def force(request: Page, session_id: UUID) -> HttpResponse:
 
 @page(Scope.WRITE, methods=("GET", "POST"))
 def retry(request: Page, session_id: UUID) -> HttpResponse:
-    """`GET, POST /runners/sessions/{id}/retry`: the same task as a new session."""
-    form = RetryForm(_sent(request))
-    if form.is_valid():
-        made = retries.retry(session_id, by=request.principal, **form.cleaned_data)
-        return _back(request, made.id, "A new session runs the task again.")
+    """`GET, POST /runners/sessions/{id}/retry`: the same task as a new session, from the beginning
+    or from the checkpoint whose number is `?checkpoint=`."""
     session = queries.detail(session_id, by=request.principal)
+    form = RetryForm(_sent(request), initial=request.GET.dict())
+    start = _start(session, form["checkpoint"].value())
+    if form.is_valid():
+        made = retries.retry(
+            session_id,
+            by=request.principal,
+            same_harness=form.cleaned_data["same_harness"],
+            checkpoint_id=start.id if start else None,
+            reason=form.cleaned_data["reason"],
+        )
+        return _back(request, made.id, "A new session runs the task again.")
     if not session.is_final:
         raise transitions.refusal(session, f"A {session.state} session is not over yet.")
     made_before = queries.newest_retry(session_id, by=request.principal)
-    return _ask(request, session, "Retry", "retry", form, retried_as=made_before)
+    last = queries.checkpoints(session_id).defer("data").first()
+    context = {"retried_as": made_before, "start": start, "last": last}
+    return _ask(request, session, "Retry", "retry", form, **context)
+
+
+def _start(session: RunnerSession, number: Any) -> Checkpoint | None:
+    """Raises NotFound for a checkpoint that the session does not have."""
+    if number in (None, ""):
+        return None
+    if not str(number).isdecimal():
+        raise NotFound
+    return contents.one_checkpoint(session, int(number))
 
 
 @page(Scope.WRITE, methods=("GET", "POST"))

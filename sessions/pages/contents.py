@@ -78,6 +78,7 @@ def checkpoints(request: Page, session_id: UUID) -> HttpResponse:
         "older": older,
         "newer": "" if "cursor" in request.GET else None,
         "resumable": _resumable(session, request),
+        "retryable": session.is_final and request.principal.has(Scope.WRITE),
     }
     return render(request, "runners/sessions/checkpoints.html", context)
 
@@ -86,13 +87,14 @@ def checkpoints(request: Page, session_id: UUID) -> HttpResponse:
 def checkpoint(request: Page, session_id: UUID, number: int) -> HttpResponse:
     """`GET /runners/sessions/{id}/checkpoints/{n}`: one, with what it holds."""
     session = queries.detail(session_id, by=request.principal)
-    found = _checkpoint(session, number)
+    found = one_checkpoint(session, number)
     context = {
         **frame(session, f"Checkpoint {number}"),
         **_shown(found.data),
         "checkpoint": found,
         "checkpoint_id": ids.encode("ckpt", found.id),
         "resumable": _resumable(session, request),
+        "retryable": session.is_final and request.principal.has(Scope.WRITE),
     }
     return render(request, "runners/sessions/checkpoint.html", context)
 
@@ -101,10 +103,11 @@ def checkpoint(request: Page, session_id: UUID, number: int) -> HttpResponse:
 def checkpoint_file(request: Page, session_id: UUID, number: int) -> HttpResponse:
     """`GET /runners/sessions/{id}/checkpoints/{n}.json`: what it holds as a file."""
     session = queries.detail(session_id, by=request.principal)
-    return _file(_checkpoint(session, number).data, f"{session}-checkpoint-{number}.json")
+    return _file(one_checkpoint(session, number).data, f"{session}-checkpoint-{number}.json")
 
 
-def _checkpoint(session: RunnerSession, number: int) -> Checkpoint:
+def one_checkpoint(session: RunnerSession, number: int) -> Checkpoint:
+    """Raises NotFound."""
     found = None
     if number <= session.checkpoints_recorded:
         found = queries.checkpoints(session.id).filter(number=number).first()

@@ -17,6 +17,7 @@ from sessions.states import Verb
 from tests import factories
 from tests.browsers import at_most, browser, page_of, text_of
 from tests.people import Org
+from tests.sessions import roads
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -77,6 +78,30 @@ def test_checkpoints_are_listed_and_shown(org: Org) -> None:
         assert client.get(page_of(session, "checkpoints", number)).status_code == 404
     none = text_of(client.get(page_of(factories.pending(org), "checkpoints")))
     assert "A harness records them as it goes" in none
+
+
+def test_an_ended_session_is_retried_from_the_checkpoint_that_is_open(org: Org) -> None:
+    session = with_checkpoints(org)
+    roads.end(org, session, Verb.COMPLETE)
+    client = browser(org.operator)
+    retry = page_of(session, "retry")
+    place = page_of(session, "checkpoints", "1")
+    assert f'href="{retry}?checkpoint=1"' in client.get(place).content.decode()
+    assert "Retry from here" not in text_of(browser(org.viewer).get(place))
+    assert "start from the last checkpoint (#2) instead" in text_of(client.get(retry))
+    asked = client.get(f"{retry}?checkpoint=1")
+    assert "It starts from checkpoint 1" in text_of(asked)
+    assert '<input type="hidden" name="checkpoint" value="1"' in asked.content.decode()
+    for unknown in ("3", "0", "-1", "x", "99999999999999999999"):
+        assert client.get(f"{retry}?checkpoint={unknown}").status_code == 404
+        assert client.post(retry, {"checkpoint": unknown}).status_code == 404
+    assert client.post(retry, {"checkpoint": "1"}).status_code == 303
+    with org.scope():
+        (made,) = RunnerSession.objects.filter(retry_of=session)
+        (own,), first = made.checkpoints.all(), session.checkpoints.get(number=1)
+        assert (own.number, own.data, own.digest) == (1, first.data, first.digest)
+    shown = client.get(page_of(made, "checkpoints", "1"))
+    assert "from the session that this one retries" in text_of(shown)
 
 
 def test_a_paused_session_resumes_from_the_checkpoint_that_is_open(org: Org) -> None:

@@ -11,10 +11,10 @@ from keeptrusts_runners import ids
 from keeptrusts_runners.evidence.verifier.verification import verify_bundle
 from profiles import catalog
 from sessions.models import RunnerSession
-from sessions.states import FINAL, OPEN, State
+from sessions.states import FINAL, OPEN, State, Verb
 from tests import factories
 from tests.contract.calls import content, problem
-from tests.factories import path
+from tests.factories import path, session_api
 from tests.people import Org
 from tests.sessions import roads
 
@@ -93,6 +93,41 @@ def test_a_retry_pins_the_newest_revision_or_the_same(org: Org) -> None:
     org.operator.api.post(place, {"reason": "broken"})
     refused = org.operator.api.post(path(session, "retry"), {"same_harness": True})
     assert "recalled" in problem(refused, 409, "conflict")["detail"]
+
+
+@pytest.mark.proves("life.retry-of")
+def test_a_retry_goes_on_from_the_checkpoint_that_is_named(org: Org, tmp_path: Path) -> None:
+    session = factories.running(org)
+    first = roads.checkpoint(org, session, {"done": 1})
+    roads.checkpoint(org, session, {"done": 2})
+    roads.end(org, session, Verb.FAIL)
+    named = {"checkpoint_id": ids.encode("ckpt", first.id)}
+    made = org.operator.api.post(path(session, "retry"), named).json()
+    below = f"/runners/sessions/{made['id']}"
+    record = org.viewer.api.get(f"{below}/events").json()["items"][-1]
+    assert record["kind"] == "checkpoint.recorded"
+    assert record["data"]["from_session_id"] == ids.encode("sess", session.id)
+    assert record["data"]["from_checkpoint_id"] == named["checkpoint_id"]
+    claimed = org.runner.api.post(f"{below}/claim").json()
+    handed = claimed["checkpoint"]
+    assert (handed["number"], handed["data"], handed["lease_epoch"]) == (1, {"done": 1}, 0)
+    assert handed["digest"] == first.digest == record["data"]["digest"]
+    own = session_api(org, RunnerSession(id=ids.decode("sess", made["id"]), lease_epoch=1))
+    assert own.post(f"{below}/checkpoint", {"data": {"done": 3}}).json()["number"] == 2
+    bundle = tmp_path / "evidence.tar"
+    bundle.write_bytes(content(org.auditor.api.get(f"{below}/evidence")))
+    assert verify_bundle(bundle, None, None).exit_code == 0
+
+
+def test_a_retry_takes_no_checkpoint_of_another_session(org: Org) -> None:
+    other = factories.running(org)
+    foreign = ids.encode("ckpt", roads.checkpoint(org, other, {"done": 1}).id)
+    session = roads.cancel(org, factories.pending(org))
+    for named in (foreign, ids.encode("ckpt", ids.new())):
+        refused = org.operator.api.post(path(session, "retry"), {"checkpoint_id": named})
+        (error,) = problem(refused, 422, "invalid")["errors"]
+        assert (error["pointer"], error["code"]) == ("/checkpoint_id", "unknown_reference")
+    assert len(org.viewer.api.get("/runners/sessions").json()["items"]) == 2
 
 
 @pytest.mark.proves("life.disposition")
