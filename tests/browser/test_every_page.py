@@ -54,7 +54,7 @@ def test_a_first_visit_is_light(site: Site, world: World) -> None:
     for shown in TABLE:
         if shown.status == 200 and not shown.prepare:
             size, addresses = first_visit(site, world, shown)
-            assert len(addresses) <= MOST_REQUESTS, addresses
+            assert len(addresses) <= MOST_REQUESTS, "\n".join(addresses)
             assert size <= MOST_BYTES, (shown.name, size)
 
 
@@ -66,7 +66,11 @@ def first_visit(site: Site, world: World, shown: Shown) -> tuple[int, list[str]]
     page.on("requestfinished", lambda request: sent.append(request))
     page.goto(shown.path(world), wait_until="load")
     page.wait_for_function("document.documentElement.className === 'js'")
-    loaded = [each for each in sent if not each.redirected_to and not LATER.search(each.url)]
-    size = sum(each.sizes()["responseBodySize"] for each in loaded)
+    # What is told to have changed meanwhile is asked for again, which is no part of the visit.
+    first: dict[str, Any] = {}
+    for each in sent:
+        if not each.redirected_to and not LATER.search(each.url):
+            first.setdefault(each.url, each)
+    size = sum(each.sizes()["responseBodySize"] for each in first.values())
     page.context.close()
-    return size, [each.url for each in loaded]
+    return size, list(first)

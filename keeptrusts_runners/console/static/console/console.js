@@ -377,11 +377,18 @@ document.addEventListener("keydown", (event) => {
 document.querySelector("[data-focus]")?.focus();
 // A permalink's row is where its reader goes on from. A browser that scrolls to a fragment takes the
 // focus away, which it is done with only some time after the page is loaded.
-addEventListener("load", () => {
-  requestAnimationFrame(() => document.querySelector(".log li:target > a")?.focus({ preventScroll: true }));
-});
-// Only who scrolls a log needs what joins its windows.
-if (document.querySelector("ol.log")) {
-  addEventListener("scroll", () => import("./windows.js"), { once: true, passive: true });
+const permalink = () => document.querySelector(".log li:target > a")?.focus({ preventScroll: true });
+
+// Only who comes to an edge of a window that leads on needs what joins windows.
+const log = document.querySelector("ol.log");
+function joinWindows() {
+  const { top, bottom } = log.getBoundingClientRect();
+  const edge = bottom < 2 * innerHeight ? "next" : top > -innerHeight ? "prev" : "";
+  if (!document.querySelector(`nav.pager a[rel="${edge}"]`)) return;
+  removeEventListener("scroll", joinWindows);
+  import("./windows.js");
 }
+if (log) addEventListener("scroll", joinWindows, { passive: true });
+
+addEventListener("load", () => requestAnimationFrame(permalink));
 start();
