@@ -28,6 +28,7 @@ from grants.models import (
 from grants.reading import END, Span
 from grants.standing import Standing
 from grants.standing import actors_of as actors_of
+from grants.usage import profile_usage as profile_usage
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.evidence.file_names import Listed, sums

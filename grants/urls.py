@@ -10,6 +10,7 @@ from grants.api.events import EventViewSet
 from grants.api.evidence import EvidenceKeysViewSet, EvidenceViewSet
 from grants.api.permission_grants import PermissionGrantViewSet
 from grants.api.streams import StreamViewSet
+from grants.api.usage import UsageViewSet
 from grants.pages import (
     artifacts,
     authority,
@@ -76,6 +77,7 @@ api_urlpatterns = [
     path("permissions", PermissionGrantViewSet.as_view({"get": "list_all"})),
     path("permissions/introspect", AuthorityViewSet.as_view({"post": "introspect"})),
     path("permissions/revoke", AuthorityViewSet.as_view({"post": "revoke"})),
+    path("usage", UsageViewSet.as_view({"get": "usages"})),
     path("authority", AuthorityViewSet.as_view({"get": "authority"})),
 ]
 

@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from grants import queries as grant_queries
 from keeptrusts_runners import ids
 from keeptrusts_runners.console import panels
 from keeptrusts_runners.console.access import Page, page
@@ -45,6 +46,7 @@ def profile(request: Page, profile_id: UUID) -> HttpResponse:
         "revisions_shown": REVISIONS_SHOWN,
         "pinned_cap": PINNED_CAP,
         "links": _links(found),
+        "usage": grant_queries.profile_usage(found, by=by),
     }
     name = "_standing" if is_fragment(request) else "profile"
     return render(request, f"runners/fleet/{name}.html", context)

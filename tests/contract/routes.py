@@ -480,6 +480,7 @@ TABLE = (
     Route("GET", f"{_BATCHES}/{{batch_id}}/items", READ, batch),
     Route("POST", f"{_BATCHES}/{{batch_id}}/stop", WRITE, batch, operates=True),
     Route("GET", "/v1/runners/stats", READ, pending, outsider=200),
+    Route("GET", "/v1/runners/usage", READ, artifact, outsider=200),
     Route("GET", f"{_SESSIONS}/summary", READ, lost, outsider=200),
     Route("GET", f"{_SESSION}/explain", READ, pending),
     Route("GET", f"{_SESSION}/refusals", READ, refused),
