@@ -39,9 +39,9 @@ class RunnerProfileAdmin(Forensic):
     fields = readonly_fields = (
         "public_id", "in_console", "name", "status", "of_organization", "description",
         "execution_target", "version", "labels_json", "max_concurrent_sessions",
-        "max_artifact_bytes", "max_artifacts", "max_stored_bytes", "lease_ttl_seconds",
-        "heartbeat_interval_seconds", "max_attempts", "backoff_seconds", "policy",
-        "grant_policy_version", "retention_days", "artifact_retention_days", "created_at",
+        "queue_target_seconds", "max_artifact_bytes", "max_artifacts", "max_stored_bytes",
+        "lease_ttl_seconds", "heartbeat_interval_seconds", "max_attempts", "backoff_seconds",
+        "policy", "grant_policy_version", "retention_days", "artifact_retention_days", "created_at",
         "updated_at", "sessions_of_it", "revisions",
     )  # fmt: skip
 

@@ -32,6 +32,10 @@ class ProfileForm(BodyForm):
     max_concurrent_sessions = _number(
         "Sessions at once", "Across all executors. Empty: any number."
     )
+    queue_target_seconds = _number(
+        "Queue target, in seconds",
+        "What waits longer is pointed out on the Fleet page.",
+    )
     lease_ttl_seconds = _number(
         "Lease, in seconds", "How long an executor may be silent before it has lost the session."
     )
@@ -61,6 +65,7 @@ class ProfileForm(BodyForm):
     empty_is_null = True
     places: ClassVar = {
         "max_concurrent_sessions": "limits/max_concurrent_sessions",
+        "queue_target_seconds": "limits/queue_target_seconds",
         "max_artifacts": "limits/max_artifacts",
         "max_artifact_bytes": "limits/max_artifact_bytes",
         "lease_ttl_seconds": "lease/ttl_seconds",
@@ -75,6 +80,7 @@ class ProfileForm(BodyForm):
             "Leases and attempts",
             (
                 "max_concurrent_sessions",
+                "queue_target_seconds",
                 "lease_ttl_seconds",
                 "heartbeat_interval_seconds",
                 "max_attempts",
@@ -105,6 +111,7 @@ def initial(profile: RunnerProfile) -> dict[str, Any]:
 
 
 DEFAULTS: dict[str, Any] = {
+    "queue_target_seconds": models.QUEUE_TARGET_SECONDS,
     "lease_ttl_seconds": models.LEASE_TTL_SECONDS,
     "heartbeat_interval_seconds": models.HEARTBEAT_INTERVAL_SECONDS,
     "max_attempts": models.MAX_ATTEMPTS,

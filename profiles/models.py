@@ -37,6 +37,8 @@ HEARTBEAT_INTERVAL_SECONDS = 15
 MAX_LEASE_TTL_SECONDS = 15 * 60
 MAX_ATTEMPTS = 1
 BACKOFF_SECONDS = 5
+# How long work may wait for an executor before somebody should look.
+QUEUE_TARGET_SECONDS = 600
 MAX_ARTIFACT_BYTES = 1 << 30
 MAX_ARTIFACTS = 500
 
@@ -60,6 +62,9 @@ class RunnerProfile(models.Model):
     version = models.PositiveIntegerField(default=1)
     labels = models.JSONField(default=dict)
     max_concurrent_sessions = models.PositiveIntegerField(null=True)
+    queue_target_seconds = models.PositiveIntegerField(
+        default=QUEUE_TARGET_SECONDS, db_default=QUEUE_TARGET_SECONDS
+    )
     max_artifact_bytes = models.PositiveBigIntegerField(default=MAX_ARTIFACT_BYTES)
     max_artifacts = models.PositiveIntegerField(default=MAX_ARTIFACTS)
     max_stored_bytes = models.PositiveBigIntegerField(null=True)

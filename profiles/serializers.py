@@ -26,6 +26,9 @@ class LimitsIn(InputShape):
     max_concurrent_sessions = Integer(
         min_value=1, max_value=100_000, required=False, allow_null=True
     )
+    queue_target_seconds = Integer(
+        min_value=1, max_value=30 * _DAY_SECONDS, required=False, allow_null=True
+    )
     max_artifact_bytes = Integer(min_value=1, max_value=1 << 40, required=False, allow_null=True)
     max_artifacts = Integer(min_value=0, max_value=100_000, required=False, allow_null=True)
     max_stored_bytes = Integer(min_value=1, max_value=1 << 50, required=False, allow_null=True)
@@ -83,6 +86,7 @@ class NothingIn(InputShape):
 _GROUPS: dict[str, dict[str, tuple[str, Any]]] = {
     "limits": {
         "max_concurrent_sessions": ("max_concurrent_sessions", None),
+        "queue_target_seconds": ("queue_target_seconds", models.QUEUE_TARGET_SECONDS),
         "max_artifact_bytes": ("max_artifact_bytes", models.MAX_ARTIFACT_BYTES),
         "max_artifacts": ("max_artifacts", models.MAX_ARTIFACTS),
         "max_stored_bytes": ("max_stored_bytes", None),
@@ -119,6 +123,7 @@ def columns(body: dict[str, Any]) -> dict[str, Any]:
 
 class LimitsOut(OutputShape):
     max_concurrent_sessions = serializers.IntegerField(allow_null=True)
+    queue_target_seconds = serializers.IntegerField()
     max_artifact_bytes = serializers.IntegerField()
     max_artifacts = serializers.IntegerField()
     max_stored_bytes = serializers.IntegerField(allow_null=True)

@@ -25,7 +25,7 @@ _FIELDS = {
     "decision": "by at decision comment",
     "use": "id allowed uses expires_at",
     "lease": "epoch expires_at ttl_seconds heartbeat_interval_seconds",
-    "limits": "max_concurrent_sessions max_artifact_bytes max_artifacts",
+    "limits": "max_concurrent_sessions queue_target_seconds max_artifact_bytes max_artifacts",
     "terms": "ttl_seconds heartbeat_interval_seconds",
     "retry": "max_attempts backoff_seconds",
     "counts": "events warnings errors artifacts active_grants",

@@ -18,8 +18,8 @@ FULL = {
     "execution_target": "runner",
     "labels": {"team": "blue"},
     "limits": {
-        "max_concurrent_sessions": 3, "max_artifact_bytes": 1000, "max_artifacts": 2,
-        "max_stored_bytes": 2000,
+        "max_concurrent_sessions": 3, "queue_target_seconds": 60, "max_artifact_bytes": 1000,
+        "max_artifacts": 2, "max_stored_bytes": 2000,
     },
     "lease": {"ttl_seconds": 30, "heartbeat_interval_seconds": 7},
     "retry": {"max_attempts": 4, "backoff_seconds": 9},
@@ -29,8 +29,8 @@ FULL = {
 }  # fmt: skip
 DEFAULTS = {
     "limits": {
-        "max_concurrent_sessions": None, "max_artifact_bytes": 1 << 30, "max_artifacts": 500,
-        "max_stored_bytes": None,
+        "max_concurrent_sessions": None, "queue_target_seconds": 600,
+        "max_artifact_bytes": 1 << 30, "max_artifacts": 500, "max_stored_bytes": None,
     },
     "lease": {"ttl_seconds": 60, "heartbeat_interval_seconds": 15},
     "retry": {"max_attempts": 1, "backoff_seconds": 5},
