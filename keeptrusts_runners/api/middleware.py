@@ -77,6 +77,9 @@ class ProblemMiddleware:
         # Bearer only: a browser's cookies give nothing here, and so need no CSRF defence.
         request.META.pop("HTTP_COOKIE", None)
         response = self.get_response(request)
+        if response.status_code in (204, 304):
+            # They have no content; and a cache would take a 304's type for that of what it keeps.
+            del response["Content-Type"], response["Content-Length"]
         if response.status_code >= 400 and _is_html(response):
             response = _with_headers_of(response, self._problem(request, response))
         if not response.has_header("Cache-Control"):

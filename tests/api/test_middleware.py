@@ -46,6 +46,12 @@ def test_only_a_valid_trace_is_carried_on(sent: str | None, kept: bool) -> None:
     assert accept_traceparent(sent) == (sent if kept else None)
 
 
+def test_an_answer_without_content_has_no_type_and_no_length() -> None:
+    answer = call("OPTIONS", "/v1/notes")
+    assert answer.status_code == 204
+    assert not {"Content-Type", "Content-Length"} & {*answer.headers}
+
+
 def test_one_slash_too_many_leads_back() -> None:
     answer = call("POST", "/v1/notes/?limit=5&cursor=%C3%A9")
     assert answer.status_code == 308
