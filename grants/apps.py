@@ -17,10 +17,13 @@ class GrantsConfig(AppConfig):
             receivers,
             upload_models,
         )
+        from grants.models import PermissionGrant
         from grants.pages import finding as pages
         from keeptrusts_runners.api import health, metrics
         from keeptrusts_runners.console import finding, navigation
+        from sessions import attention
 
+        attention.approvals(PermissionGrant.objects.waiting)
         health.register("event_partitions", partitions.covers_next_month)
         metrics.register(figures.metrics)
         finding.register("grant", pages.grant)

@@ -151,22 +151,24 @@ def tombstone_of(session: RunnerSession, seq: int) -> Event | None:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """What asks for people: approvals that wait, sessions whose evidence was found broken, at most
-    BROKEN_NAMED of them named, the last found first, and damaged artifacts, counted up to a cap."""
+    """What asks for people: approvals that wait; sessions whose evidence was found broken, the last
+    found first, at most BROKEN_NAMED and as many as a list takes by their ids; lost sessions that
+    nobody has decided about; damaged artifacts. All but the first are counted up to a cap."""
 
     waiting: int
     oldest_at: datetime | None
     broken: list[UUID]
     broken_count: int
     damaged: int
+    lost: int
 
 
-BROKEN_NAMED, ATTENTION_CAP = 3, 1000
+BROKEN_NAMED, BROKEN_LISTED, ATTENTION_CAP = 3, 53, 1000
 
-# runner_grant_waiting, runner_verification_broken and runner_artifact_damaged: as small as what
-# they tell of.
+# runner_grant_waiting, runner_verification_broken, runner_artifact_damaged and
+# runner_session_attention: as small as what they tell of.
 _ATTENTION = """
-SELECT w.count, w.oldest, coalesce(b.sessions, '{}'), b.count, d.count
+SELECT w.count, w.oldest, coalesce(b.sessions, '{}'), b.count, d.count, l.count
   FROM (SELECT count(*), min(requested_at) AS oldest FROM runner_grant
          WHERE organization_id = %(organization)s AND state = 'requested'
            AND request_lapses_at > clock_timestamp()) w,
@@ -176,15 +178,18 @@ SELECT w.count, w.oldest, coalesce(b.sessions, '{}'), b.count, d.count
                 ORDER BY checked_at DESC LIMIT %(cap)s) newest) b,
        (SELECT count(*) FROM (
                SELECT 1 FROM runner_artifact WHERE organization_id = %(organization)s
-                  AND status IN ('broken', 'missing') LIMIT %(cap)s) found) d
+                  AND status IN ('broken', 'missing') LIMIT %(cap)s) found) d,
+       (SELECT count(*) FROM (
+               SELECT 1 FROM runner_session WHERE organization_id = %(organization)s
+                  AND state = 'lost' AND disposition = '' LIMIT %(cap)s) undecided) l
 """
 
 
 def attention(*, by: Principal) -> Attention:
     with connection.cursor() as cursor:
         cursor.execute(_ATTENTION, {"organization": by.organization_id, "cap": ATTENTION_CAP})
-        waiting, oldest, broken, count, damaged = cursor.fetchone()
-    return Attention(waiting, oldest, broken[:BROKEN_NAMED], count, damaged)
+        waiting, oldest, broken, count, damaged, lost = cursor.fetchone()
+    return Attention(waiting, oldest, broken[:BROKEN_LISTED], count, damaged, lost)
 
 
 def in_force(*, by: Principal) -> QuerySet[PermissionGrant]:

@@ -33,7 +33,7 @@ from keeptrusts_runners.errors import (
 from keeptrusts_runners.identity import tokens
 from keeptrusts_runners.identity.scopes import Scope
 from profiles.models import RunnerProfile
-from sessions import amendments, claims, filters, lifecycle, listing, queries
+from sessions import amendments, attention, claims, filters, lifecycle, listing, queries
 from sessions.claims import ClaimRequest
 from sessions.filters import SessionFilters
 from sessions.models import RunnerSession
@@ -54,7 +54,7 @@ from sessions.serializers import (
     ReasonIn,
     ResumeIn,
     SessionDetailOut,
-    SessionOut,
+    SessionListedOut,
     TransitionOut,
 )
 
@@ -100,7 +100,7 @@ class SessionViewSet(ApiViewSet):
         "cancel": CancelIn,
     }
     outputs: ClassVar = {
-        "list": SessionOut,
+        "list": SessionListedOut,
         "create": SessionDetailOut,
         "retrieve": SessionDetailOut,
         "amend": SessionDetailOut,
@@ -150,17 +150,21 @@ class SessionViewSet(ApiViewSet):
     def list(self, request: Request) -> HttpResponse:
         """List runner sessions, newest first; `view=queue` in the order of claims.
 
-        With `reason`, `label`, `harness_version`, `task_prefix`, `error`, `longer_than_seconds` or
-        `shorter_than_seconds` one answer looks at 100,000 sessions at most: it may hold few items
-        or none and yet have a `next_cursor`, which goes on from there.
+        `health` is `late` after two missed heartbeats and `silent` once the lease has run out;
+        `attention` are the reasons why a session needs somebody, each a word of the filter of that
+        name, and `view=attention` lists those that have one.
+
+        With `reason`, `label`, `harness_version`, `task_prefix`, `error`, `longer_than_seconds`,
+        `shorter_than_seconds` or `past_queue_target` one answer looks at 100,000 sessions at most:
+        it may hold few items or none and yet have a `next_cursor`, which goes on from there.
         """
-        rows = self.filtered(queries.sessions(by=self.principal))
+        rows = attention.told(self.filtered(queries.sessions(by=self.principal)))
         order = listing.order_of(request.GET.get("view"))
         if filters.is_unbounded(request.GET):
             found, cursor = self._within_reach(rows, request, order)
         else:
             found, cursor = page(rows, request, order=order)
-        return self.answer(list_answer(found, cursor, SessionOut))
+        return self.answer(list_answer(found, cursor, SessionListedOut))
 
     def _within_reach(
         self, rows: QuerySet[RunnerSession], request: Request, order: listing.Order

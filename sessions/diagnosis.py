@@ -1,5 +1,6 @@
-"""What can truthfully be said of a session from its row: is it well, why does it wait, why did it
-end. Pure functions of what was read and of the database's clock; they decide nothing."""
+"""What can truthfully be said of a session from its row: why does it wait, why did it end, when
+will it be late. Pure functions of what was read and of the database's clock; they decide
+nothing."""
 
 from __future__ import annotations
 
@@ -13,23 +14,12 @@ from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.states import FAILURES, State
 
-HEALTHY, LATE, SILENT, NOT_APPLICABLE = "healthy", "late", "silent", "n/a"
-
-# How many heartbeats may be missed before a session is called late.
+# How many heartbeats may be missed before kt_session_health calls a session late.
 LATE_AFTER = 2
 
 
-def health(session: RunnerSession, now: datetime) -> str:
-    """A second axis beside the state: only what holds a lease has one."""
-    if not session.is_leased or session.lease_expires_at is None:
-        return NOT_APPLICABLE
-    if session.lease_expires_at <= now:
-        return SILENT
-    return LATE if (late_at := late_after(session)) and late_at <= now else HEALTHY
-
-
 def late_after(session: RunnerSession) -> datetime | None:
-    """When the next heartbeat is overdue; counted from the claim before there was one."""
+    """When its heartbeat is late; counted from the claim before there was one."""
     last = session.heartbeat_at or session.dispatched_at
     if last is None or not session.heartbeat_interval_seconds:
         return None

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Greatest
+from django.db.models.lookups import LessThanOrEqual
 from django.http import QueryDict
 
 from keeptrusts_runners import ids
@@ -23,10 +24,11 @@ from keeptrusts_runners.api.filters import (
     WordsFilter,
 )
 from keeptrusts_runners.clock import DatabaseNow
+from sessions import attention
 from sessions.batch_models import BatchItem, BatchState, BatchVerb, Outcome, RunnerBatch
 from sessions.executor_models import RunnerExecutor
 from sessions.models import RunnerSession, SessionQuerySet, View
-from sessions.states import FAILURES, State
+from sessions.states import FAILURES, Health, Reason, State
 
 _Sessions = QuerySet[RunnerSession]
 
@@ -61,8 +63,11 @@ UNINDEXED = frozenset(
         "error",
         "longer_than_seconds",
         "shorter_than_seconds",
+        "past_queue_target",
     ]
 )
+# What is found by an index that does not have a list's order.
+_ELSEWHERE = ("state", "session_id", "health", "attention")
 # No transaction of a dispatch takes longer.
 LONGEST_DISPATCH = timedelta(hours=1)
 # Ten years: beyond them no session ran.
@@ -74,6 +79,10 @@ class SessionFilters(StrictFilterSet):
     state = WordsFilter([state.value for state in State])
     # One of them, since each has an order of its own.
     view = WordFilter(View.values, method="in_view")
+    # Of those that hold a lease; all others are n/a.
+    health = WordsFilter([word.value for word in Health], method="of_health")
+    # Why it needs somebody, for one of these reasons.
+    attention = WordsFilter([word.value for word in Reason], method="needing")
     profile_id = TypeIDFilter("prof")
     harness_id = TypeIDFilter("harn")
     executor_id = TypeIDFilter("exec")
@@ -88,6 +97,8 @@ class SessionFilters(StrictFilterSet):
     # From the first start to the end, or to now.
     longer_than_seconds = IntegerFilter(maximum=_LONGEST, method="that_ran")
     shorter_than_seconds = IntegerFilter(maximum=_LONGEST, method="that_ran")
+    # Pending for longer than its profile's limits.queue_target_seconds.
+    past_queue_target = WordFilter(["true"], method="that_wait")
     created_after = InstantFilter(method="since")
     created_before = InstantFilter(method="until")
     ended_after = InstantFilter(field_name="ended_at", lookup_expr="gt")
@@ -98,7 +109,26 @@ class SessionFilters(StrictFilterSet):
         fields: list[str] = []
 
     def in_view(self, queryset: SessionQuerySet, name: str, value: str) -> QuerySet[RunnerSession]:
+        if value == View.ATTENTION:
+            return attention.needing(queryset, list(Reason))
         return queryset.in_view(value)
+
+    def of_health(self, queryset: _Sessions, name: str, value: list[str]) -> _Sessions:
+        return attention.of_health(queryset, value)
+
+    def needing(self, queryset: _Sessions, name: str, value: list[str]) -> _Sessions:
+        return attention.needing(queryset, value)
+
+    def that_wait(self, queryset: _Sessions, name: str, value: str) -> _Sessions:
+        """As the figures of the fleet count them."""
+        may = ExpressionWrapper(
+            F("profile__queue_target_seconds") * Value(timedelta(seconds=1)),
+            output_field=DurationField(),
+        )
+        since = Greatest("created_at", "not_before")
+        return queryset.filter(state=State.PENDING).filter(
+            LessThanOrEqual(since + may, DatabaseNow())
+        )
 
     def of_version(self, queryset: _Sessions, name: str, value: str) -> _Sessions:
         if value.endswith("*"):
@@ -135,7 +165,7 @@ def is_unbounded(given: QueryDict) -> bool:
 def indexed(given: QueryDict, queryset: QuerySet[RunnerSession]) -> QuerySet[RunnerSession]:
     """Narrowed only by those of the filters that an index of sessions serves in a list's order."""
     kept = given.copy()
-    for name in [*UNINDEXED, "state", "session_id", "ended_after", "ended_before"]:
+    for name in [*UNINDEXED, *_ELSEWHERE, "ended_after", "ended_before"]:
         kept.pop(name, None)
     if kept.get("view") != View.QUEUE:
         kept.pop("view", None)

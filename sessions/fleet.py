@@ -19,7 +19,7 @@ from django.db.models import IntegerField, OuterRef, QuerySet, Subquery
 from keeptrusts_runners.identity.principal import Principal
 from profiles.models import HarnessRevision, RunnerProfile
 from sessions import diagnosis
-from sessions.diagnosis import LATE_AFTER, Waiting
+from sessions.diagnosis import Waiting
 from sessions.executors import MAX_ASKING, Asking
 from sessions.limits import Uses
 from sessions.models import RunnerSession
@@ -28,8 +28,6 @@ from sessions.states import State
 WINDOW = timedelta(hours=24)
 # How many of the newest ends of a profile are looked at.
 SAMPLE = 2000
-# How long work may wait before somebody should look.
-LONG_WAIT = timedelta(minutes=10)
 # How long an executor counts as there after its last question.
 SEEN_WITHIN = timedelta(minutes=5)
 
@@ -49,6 +47,7 @@ class ProfileFigures:
     name: str
     execution_target: str
     status: str
+    queue_target_seconds: int
     harness_version: str | None
     harness_digest: str | None
     queued: int
@@ -72,14 +71,19 @@ class ProfileFigures:
         """Work waits, and nobody is there for it."""
         return self.queued > 0 and self.executors == 0
 
+    @property
+    def left_waiting(self) -> bool:
+        """And some of it for longer than it may."""
+        return self.unattended and self.waiting_long > 0
 
-# What is open is read once, by runner_session_open, and so are the executors that ask, by
+
+# What is open is read once, by runner_session_profile_state, and so are the executors that ask, by
 # runner_executor_polled; of each profile then the newest harness, and a walk over its newest ends
 # by runner_session_kept.
 _FIGURES = """
 WITH profile AS MATERIALIZED (
-     SELECT p.id, p.name, p.execution_target, p.status, h.id AS harness_id, h.version,
-            h.image_digest
+     SELECT p.id, p.name, p.execution_target, p.status, p.queue_target_seconds, h.id AS harness_id,
+            h.version, h.image_digest
        FROM runner_profile p
        LEFT JOIN LATERAL (
             SELECT id, version, image_digest FROM runner_harness
@@ -97,21 +101,23 @@ opened AS (
             count(*) FILTER (WHERE state <> 'pending') AS active,
             min(created_at) FILTER (WHERE state = 'pending') AS oldest,
             count(*) FILTER (WHERE state = 'pending'
-              AND greatest(created_at, not_before) <= %(now)s - %(long)s) AS waiting_long,
+              AND greatest(created_at, not_before)
+                  + p.queue_target_seconds * interval '1 second' <= %(now)s) AS waiting_long,
             count(*) FILTER (WHERE state = 'cancelling' AND deadline_at <= %(now)s)
               AS unconfirmed,
-            count(*) FILTER (WHERE lease_expires_at > %(now)s
-              AND coalesce(heartbeat_at, dispatched_at)
-                  + heartbeat_interval_seconds * %(late)s <= %(now)s) AS late,
-            count(*) FILTER (WHERE lease_expires_at <= %(now)s) AS silent,
+            count(*) FILTER (WHERE health = 'late') AS late,
+            count(*) FILTER (WHERE health = 'silent') AS silent,
             count(*) FILTER (WHERE state <> 'pending' AND s.harness_id <> p.harness_id) AS behind,
             max(dispatched_at) AS last_claim,
             array_agg(DISTINCT executor_id) FILTER (
               WHERE lease_expires_at IS NOT NULL AND executor_id IS NOT NULL) AS holders
        FROM profile p JOIN runner_session s ON s.profile_id = p.id
+      CROSS JOIN LATERAL kt_session_health(lease_expires_at,
+            coalesce(heartbeat_at, dispatched_at), heartbeat_interval_seconds) AS health
       WHERE state IN ('cancelling', 'dispatched', 'paused', 'pending', 'running')
       GROUP BY p.id)
-SELECT p.id, p.name, p.execution_target, p.status, p.version, p.image_digest,
+SELECT p.id, p.name, p.execution_target, p.status, p.queue_target_seconds, p.version,
+       p.image_digest,
        coalesce(o.queued, 0), coalesce(o.active, 0), o.oldest, coalesce(o.waiting_long, 0),
        coalesce(o.unconfirmed, 0), coalesce(o.late, 0), coalesce(o.silent, 0),
        coalesce(o.behind, 0), e.executors, r.failed, r.lost,
@@ -163,8 +169,6 @@ def figures(
         "now": now,
         "window": WINDOW,
         "sample": SAMPLE,
-        "long": LONG_WAIT,
-        "late": timedelta(seconds=LATE_AFTER),
         "seen": SEEN_WITHIN,
         "executors": MAX_ASKING,
         "only": profile_id,
@@ -190,7 +194,7 @@ class Hindrance:
 
 def front_of_queue(profile: RunnerProfile, *, by: Principal, now: datetime) -> Sequence[Hindrance]:
     """Why those wait that a claim would look at first, the most frequent reason first; empty for
-    an empty queue. Served by runner_session_open."""
+    an empty queue. Served by runner_session_profile_state."""
     pending = RunnerSession.objects.filter(profile_id=profile.id, state=State.PENDING)
     rows = list(
         pending.select_related("profile", "harness")

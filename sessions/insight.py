@@ -23,7 +23,7 @@ from sessions.states import State
 
 MAX_PROFILES, MAX_HOLDERS, LAST_REFUSALS = 1000, 20, 5
 
-# One short walk over runner_session_open for each profile that is in use.
+# One short walk over runner_session_profile_state for each profile that is in use.
 _DEPTHS = """
 SELECT p.id, p.name, p.status, o.queued, o.oldest, o.active, o.paused
   FROM runner_profile p

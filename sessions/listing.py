@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from keeptrusts_runners import ids
 from keeptrusts_runners.errors import InvalidCursor
 from sessions.models import RunnerSession, View
-from sessions.states import FINAL, LEASED, State
+from sessions.states import FINAL, LEASED, OPEN, State
 
 PAGE_ROWS = 50
 ALL = "all"
@@ -66,11 +66,11 @@ TABS = {
         Tab(
             View.ATTENTION.value,
             "Attention",
-            "Lost, cancelling and retried sessions, newest first",
+            "Sessions that need somebody, newest first",
             "Nothing needs attention.",
-            _ordered(State.PENDING, State.CANCELLING, State.LOST),
+            _ordered(*OPEN, State.LOST),
             frozenset(
-                f"{_NAMES} {_COUNTERS} state health reason created heartbeat evidence".split()
+                f"{_NAMES} {_COUNTERS} state attention reason created heartbeat evidence".split()
             ),
         ),
         Tab(

@@ -78,17 +78,12 @@ class SessionQuerySet(models.QuerySet["RunnerSession"]):
         return self.filter(organization_id=organization_id)
 
     def in_view(self, view: str) -> Self:
+        """Of those views that states make (what needs attention: sessions.attention)."""
         match view:
             case View.QUEUE:
                 return self.filter(state=State.PENDING)
             case View.ACTIVE:
                 return self.filter(state__in=[*LEASED, State.PAUSED])
-            case View.ATTENTION:
-                return self.filter(
-                    Q(state=State.CANCELLING)
-                    | Q(state=State.LOST, disposition="")
-                    | Q(state=State.PENDING, failures__gt=0)
-                )
             case _:
                 return self.filter(state__in=FINAL)
 
@@ -240,12 +235,17 @@ class RunnerSession(models.Model):
                 condition=Q(state=State.PENDING.value, not_before__isnull=False),
                 name="runner_session_due",
             ),
-            # What is open: depths and the active view. No heartbeat column is in any index, so
-            # that a heartbeat stays a HOT update.
+            # Lists of one state, however rare; and of one profile, with what is open of it: depths
+            # and the active view. No heartbeat column is in any index, so that a heartbeat stays a
+            # HOT update.
+            models.Index(fields=["organization", "state", "-id"], name="runner_session_state"),
+            models.Index(fields=["profile", "state", "-id"], name="runner_session_profile_state"),
+            # What needs attention for what its row says by itself: as small as that.
             models.Index(
-                fields=["profile", "state"],
-                condition=Q(state__in=_states(*OPEN)),
-                name="runner_session_open",
+                fields=["organization", "-id"],
+                condition=Q(state=State.LOST.value, disposition="")
+                | Q(state=State.PENDING.value, failures__gt=0),
+                name="runner_session_attention",
             ),
             # Which keys are in use, and by whom: as small as what runs now.
             models.Index(

@@ -14,6 +14,7 @@ from django.db.models import Count, Q, QuerySet
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.identity.principal import Principal
 from profiles.models import HarnessRevision, RunnerProfile
+from sessions import attention
 from sessions.models import Checkpoint, RunnerSession, Transition
 from sessions.states import LEASED, OPEN, State, Verb
 
@@ -45,7 +46,7 @@ def of_harness(harness_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
 
 def open_of_harness(revision: HarnessRevision, *, by: Principal) -> Mapping[str, int]:
     """How many are open of those pinned to this revision, by state; of at most COUNT_CAP. Served
-    by runner_session_open."""
+    by runner_session_profile_state."""
     opened = RunnerSession.objects.in_organization(by.organization_id).filter(
         profile_id=revision.profile_id, harness_id=revision.id, state__in=sorted(OPEN)
     )
@@ -120,16 +121,17 @@ COUNT_CAP = 10_000
 
 
 def detail(session_id: UUID, *, by: Principal) -> RunnerSession:
-    """One session with all that its page shows of it in one row. Raises NotFound."""
+    """One session with all that its page shows of it in one row, and its `health`. Raises
+    NotFound."""
     found = (
         RunnerSession.objects.in_organization(by.organization_id)
         .filter(id=session_id)
         .select_related("profile", "harness", "ledger_head", "verification")
-        .first()
     )
-    if found is None:
+    one = attention.with_health(found).first()
+    if one is None:
         raise NotFound
-    return found
+    return one
 
 
 def rows(*, by: Principal) -> QuerySet[RunnerSession]:
@@ -153,7 +155,8 @@ def held_by(executor_id: UUID, *, by: Principal) -> QuerySet[RunnerSession]:
 
 @dataclass(frozen=True, slots=True)
 class OpenCounts:
-    """How many sessions are open, by profile and state. Exact: served by runner_session_open."""
+    """How many sessions are open, by profile and state. Exact: served by
+    runner_session_profile_state."""
 
     by_profile: Mapping[UUID, Mapping[str, int]]
 
@@ -181,7 +184,7 @@ class OpenOfProfile(NamedTuple):
 
 
 def open_counts_of_profile(profile_id: UUID) -> OpenOfProfile:
-    """Exact: served by runner_session_open."""
+    """Exact: served by runner_session_profile_state."""
     found = RunnerSession.objects.filter(profile_id=profile_id, state__in=sorted(OPEN)).aggregate(
         queued=Count("id", filter=Q(state=State.PENDING)),
         active=Count("id", filter=~Q(state=State.PENDING)),

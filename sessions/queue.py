@@ -15,7 +15,7 @@ from sessions.limits import LIVE_OF_PROFILE, Slots
 from sessions.models import RunnerSession
 
 # What can be said of a session's profile and harness, and so of its whole lane. What is saturated
-# is found once for the statement, by runner_session_open, and only if a limited profile asks.
+# is found once for the statement, by runner_session_live, and only if a limited profile asks.
 _OPEN = """
        p.status <> 'paused' AND h.status IS DISTINCT FROM 'recalled'
    AND (p.max_concurrent_sessions IS NULL OR p.id NOT IN (

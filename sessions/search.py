@@ -15,10 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sessions.states import State
+from sessions.states import Health, Reason, State
 
 MAX_LENGTH, MAX_TERMS = 1_000, 30
 STATES = tuple(state.value for state in State)
+# Fields whose values are words, each with its words.
+WORDS = {
+    "state": STATES,
+    "health": tuple(word.value for word in Health),
+    "attention": tuple(word.value for word in Reason),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ FIELDS = {
     "executor": Field("the id of an executor"),
     "task": Field("a task id, or the beginning of one with * behind it"),
     "reason": Field("a reason code"),
+    "health": Field(f"one or more of {', '.join(WORDS['health'])}", several=True),
+    "attention": Field(f"one or more of {', '.join(WORDS['attention'])}", several=True),
     "error": Field("words of the error, its code or the reason"),
     "label": Field("key=value", repeats=True),
     "created": Field("< or > and an age such as 2h, or an instant", compares=True, repeats=True),
@@ -224,8 +232,9 @@ def _wrong(name: str, field: Field, values: tuple[str, ...]) -> str:
     """Why these values cannot be the field's, or nothing."""
     if not all(value.strip() for value in values):
         return f"“{name}” has no value; it takes {field.allowed}."
-    if name == "state" and (unknown := [value for value in values if value not in STATES]):
-        return f"There is no state “{unknown[0]}”. Allowed: {', '.join(STATES)}."
+    words = WORDS.get(name)
+    if words and (unknown := [value for value in values if value not in words]):
+        return f"There is no {name} “{unknown[0]}”. Allowed: {', '.join(words)}."
     if name == "label" and not re.fullmatch(r"[^=:]+=.+", values[0]):
         return "“label” takes key=value."
     if name == "duration" and length(values[0]) is None:

@@ -26,7 +26,7 @@ from profiles.models import MAX_LEASE_TTL_SECONDS
 from profiles.serializers import HarnessOut
 from sessions.diagnosis import cancellation
 from sessions.models import DesiredState, Disposition, RunnerSession, SideEffects
-from sessions.states import State
+from sessions.states import Health, Reason, State
 
 MAX_INPUT_BYTES = 256 * 1024
 _THIRTY_DAYS = 30 * 24 * 3600
@@ -202,6 +202,13 @@ class SessionOut(OutputShape):
     def get_disposition(self, obj: RunnerSession) -> dict[str, Any] | None:
         """What a person decided about a lost session: decision, by, at."""
         return DispositionOut.render(obj) if obj.disposition else None
+
+
+class SessionListedOut(SessionOut):
+    """A session of a list, with how its heartbeat is and why it needs somebody."""
+
+    health = serializers.ChoiceField([word.value for word in Health])
+    attention = serializers.ListField(child=serializers.ChoiceField([r.value for r in Reason]))
 
 
 class RecallOut(OutputShape):

@@ -45,6 +45,27 @@ class Verb(StrEnum):
     FORCE = "force"
 
 
+class Health(StrEnum):
+    """A second axis beside the state: only what holds a lease has one. Late: two heartbeats are
+    overdue; silent: the lease has run out, and nobody has settled it yet."""
+
+    HEALTHY = "healthy"
+    LATE = "late"
+    SILENT = "silent"
+    NOT_APPLICABLE = "n/a"
+
+
+class Reason(StrEnum):
+    """Why a session needs somebody, the worst first. Lost: and nobody has decided about it."""
+
+    LOST = "lost"
+    SILENT = "silent"
+    CANCEL_UNCONFIRMED = "cancel_unconfirmed"
+    LATE = "late"
+    APPROVAL_WAITING = "approval_waiting"
+    RETRYING = "retrying"
+
+
 class Edge(NamedTuple):
     """`verb` leads from `source` (None: not yet there) to `target`."""
 

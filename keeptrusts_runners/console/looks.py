@@ -28,15 +28,16 @@ STOPPED = Look("dash", "cancelled")
 OVERDUE = Look("mark", "expired")
 
 _WORDS: dict[Look, str] = {
-    PENDING: "pending requested not_checked",
+    PENDING: "pending requested not_checked retrying",
     HANDED_OVER: "dispatched approved uploading",
     UNDER_WAY: "running active busy checking verifying",
-    WAITING: "paused waiting draining",
+    WAITING: "paused waiting draining approval_waiting",
     GOOD: "completed verified stored healthy available consumed accepted",
     BAD: "failed denied broken recalled missing quarantined silent evicted",
     STOPPING: "cancelling",
     STOPPED: "cancelled ended revoked archived removed inactive offline unknown",
-    OVERDUE: "timed_out expired lost lapsed late deprecated cannot_check overdue",
+    OVERDUE: "timed_out expired lost lapsed late deprecated cannot_check overdue "
+    "cancel_unconfirmed",
 }
 LOOKS: dict[str, Look] = {word: look for look, words in _WORDS.items() for word in words.split()}
 

@@ -12,9 +12,9 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from grants import queries as grant_queries
-from grants.queries import Attention
+from grants.queries import ATTENTION_CAP, BROKEN_NAMED, Attention
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.api.filters import check_parameters
+from keeptrusts_runners.api.filters import check_parameters, invalid
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.formats import duration
 from keeptrusts_runners.console.responses import is_fragment, without_empty
@@ -23,11 +23,12 @@ from keeptrusts_runners.identity.scopes import Scope
 from profiles import queries
 from profiles.models import ProfileStatus
 from sessions import fleet as reads
-from sessions.fleet import LONG_WAIT, PINNED_CAP, SAMPLE, WINDOW, ProfileFigures
+from sessions.fleet import PINNED_CAP, SAMPLE, WINDOW, ProfileFigures
 
 PROFILES_SHOWN, REVISIONS_SHOWN, NAMED = 200, 10, 3
 BAD_ENDS = "failed,timed_out,expired,lost"
-FILTERS = frozenset({"status", "target", "q"})
+FILTERS = frozenset({"status", "target", "q", "trouble"})
+UNATTENDED = "unattended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def fleet(request: Page) -> HttpResponse:
         "totals": _totals(request, figures),
         "targets": sorted({each.execution_target for each in figures}, key=str.casefold),
         "statuses": [status.value for status in ProfileStatus],
+        "trouble": request.GET.get("trouble"),
         "chips": _chips(request),
         "sample": SAMPLE,
         "may_write": request.principal.has(Scope.WRITE),
@@ -114,6 +116,8 @@ def _profiles(request: Page, figures: list[ProfileFigures]) -> dict[str, Any]:
         check_parameters(request, FILTERS)
     except Malformed as error:
         return {"error": error}
+    if request.GET.get("trouble", UNATTENDED) != UNATTENDED:
+        return {"error": invalid("trouble", f"is {UNATTENDED}.")}
     found = sorted(_matching(request, figures), key=_trouble)
     return {
         "profiles": [Row(each) for each in found[:PROFILES_SHOWN]],
@@ -131,10 +135,11 @@ def _matching(request: Page, figures: Iterable[ProfileFigures]) -> list[ProfileF
         if status in (None, each.status)
         and target in (None, each.execution_target)
         and (text in each.name.casefold() or text == ids.encode("prof", each.id))
+        and ("trouble" not in request.GET or each.left_waiting)
     ]
 
 
-_CHIPS = {"status": "Status", "target": "Target", "q": "Name"}
+_CHIPS = {"status": "Status", "target": "Target", "q": "Name", "trouble": "Trouble"}
 
 
 def _chips(request: Page) -> list[tuple[str, str, str]]:
@@ -188,7 +193,8 @@ def _concerns(request: Page, figures: list[ProfileFigures], attention: Attention
     return [
         *_broken(attention),
         *_damaged(attention),
-        *_silent(request, figures),
+        *_silent(figures),
+        *_lost(attention),
         *_unattended(figures),
         *_waiting_long(figures),
         *_approvals(request, attention),
@@ -203,11 +209,14 @@ def _broken(attention: Attention) -> list[Concern]:
             reverse("session", args=[each]),
             "failed",
         )
-        for each in attention.broken
+        for each in attention.broken[:BROKEN_NAMED]
     ]
-    if more := attention.broken_count - len(attention.broken):
-        text = f"Evidence of {_count(more, 'more session')} is broken"
-        found.append(Concern(text, sessions_address(view="completed"), "failed"))
+    if rest := attention.broken[BROKEN_NAMED:]:
+        url = sessions_address(session_id=",".join(ids.encode("sess", each) for each in rest))
+        text = f"Evidence of {_count(len(rest), 'more session')} is broken"
+        if unlisted := attention.broken_count - len(attention.broken):
+            text += f", and of {unlisted:,} besides"
+        found.append(Concern(text, url, "failed"))
     return found
 
 
@@ -218,32 +227,38 @@ def _damaged(attention: Attention) -> list[Concern]:
     return [Concern(text, reverse("damaged_artifacts"), "failed")]
 
 
-def _silent(request: Page, figures: list[ProfileFigures]) -> list[Concern]:
-    found, active = [], sessions_address(view="active")
+def _silent(figures: list[ProfileFigures]) -> list[Concern]:
+    found = []
     if silent := sum(p.silent for p in figures):
         text = f"{_count(silent, 'session')} silent: the lease has run out"
-        found.append(Concern(text, active, "failed"))
+        found.append(Concern(text, sessions_address(view="active", health="silent"), "failed"))
     if late := sum(p.late for p in figures):
-        found.append(Concern(f"{_count(late, 'heartbeat')} late", active))
-    if lost := sum(p.lost for p in figures):
-        url = sessions_address(state="lost", ended_after=_since(request))
-        found.append(Concern(f"{_count(lost, 'session')} lost in the last 24 h", url, "failed"))
+        url = sessions_address(view="active", health="late")
+        found.append(Concern(f"{_count(late, 'heartbeat')} late", url))
     return found
+
+
+def _lost(attention: Attention) -> list[Concern]:
+    if not attention.lost:
+        return []
+    number = _count(attention.lost, "session", ATTENTION_CAP)
+    url = sessions_address(view="attention", attention="lost")
+    return [Concern(f"{number} lost, and nobody has decided what became of it", url, "failed")]
 
 
 def _unattended(figures: list[ProfileFigures]) -> list[Concern]:
     """Profiles with work that nobody is there for, each by its name as far as there is room."""
-    empty = [each for each in figures if each.unattended and each.waiting_long]
+    empty = [each for each in figures if each.left_waiting]
+    if len(empty) > NAMED:
+        text = f"{_count(len(empty), 'profile')} with work queued and no live executor"
+        return [Concern(text, f"{reverse('fleet')}?{urlencode({'trouble': UNATTENDED})}")]
     found = []
-    for each in empty[:NAMED]:
+    for each in empty:
         url = sessions_address(view="queue", profile_id=ids.encode("prof", each.id))
         paused = each.status == ProfileStatus.PAUSED
         why = "is paused" if paused else "has no live executor"
         queued = _count(each.queued, "session")
         found.append(Concern(f"{each.name} {why}, with {queued} queued", url))
-    if (more := len(empty) - NAMED) > 0:
-        text = f"{_count(more, 'more profile')} with work queued and no live executor"
-        found.append(Concern(text, sessions_address(view="queue")))
     return found
 
 
@@ -251,10 +266,15 @@ def _waiting_long(figures: list[ProfileFigures]) -> list[Concern]:
     waiting = [each for each in figures if each.waiting_long]
     if not waiting:
         return []
-    one = {"profile_id": ids.encode("prof", waiting[0].id)} if len(waiting) == 1 else {}
     number = _count(sum(each.waiting_long for each in waiting), "session")
-    text = f"{number} queued for longer than {int(LONG_WAIT.total_seconds() // 60)} min"
-    return [Concern(text, sessions_address(view="queue", **one))]
+    targets = {each.queue_target_seconds for each in waiting}
+    than = _target(*targets) if len(targets) == 1 else "their profiles allow"
+    url = sessions_address(view="queue", past_queue_target="true")
+    return [Concern(f"{number} queued for longer than {than}", url)]
+
+
+def _target(seconds: int) -> str:
+    return duration(seconds) if seconds % 60 else f"{seconds // 60:,} min"
 
 
 def _approvals(request: Page, attention: Attention) -> list[Concern]:
@@ -262,15 +282,16 @@ def _approvals(request: Page, attention: Attention) -> list[Concern]:
         return []
     age = duration(request.now - attention.oldest_at)
     text = f"{_count(attention.waiting, 'approval')} waiting, the oldest for {age}"
-    return [Concern(text, reverse("approvals"))]
+    return [Concern(text, f"{reverse('approvals')}?view=waiting")]
 
 
 def _unconfirmed(figures: list[ProfileFigures]) -> list[Concern]:
     if not (unconfirmed := sum(p.unconfirmed for p in figures)):
         return []
     text = f"{_count(unconfirmed, 'cancellation')} not confirmed in time"
-    return [Concern(text, sessions_address(view="attention", state="cancelling"))]
+    return [Concern(text, sessions_address(view="attention", attention="cancel_unconfirmed"))]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str, cap: int | None = None) -> str:
+    more = "+" if number == cap else ""
+    return f"{number:,}{more} {noun}{'' if number == 1 else 's'}"

@@ -50,7 +50,6 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
     events = grant_queries.last_events(session, EVENTS_SHOWN)
     return {
         **around,
-        "health": diagnosis.health(session, request.now),
         "late_at": diagnosis.late_after(session),
         "dispatched_by": spoken(session.dispatched_by, known),
         "decided_by": spoken(session.disposition_by, known),

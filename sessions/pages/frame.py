@@ -89,7 +89,6 @@ def head(request: Page, session: RunnerSession, current: str, counts: Counts) ->
     """What `_frame.html` shows, of this person: the tabs, the heartbeat and what may be done."""
     return {
         "tabs": _tabs(session, current, counts, request),
-        "health": diagnosis.health(session, request.now),
         "offer": offers.of(session, request.principal),
         "may_note": request.principal.has(Scope.WRITE) and session.evidence_expired_at is None,
         "refresh": "" if current == "Overview" else _address(session, current),

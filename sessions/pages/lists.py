@@ -25,7 +25,7 @@ from keeptrusts_runners.console.panels import Panel
 from keeptrusts_runners.console.responses import is_fragment, see_other
 from keeptrusts_runners.errors import Malformed
 from keeptrusts_runners.identity.scopes import Scope
-from sessions import diagnosis, filters, listing, queries, states
+from sessions import attention, filters, listing, queries, states
 from sessions.diagnosis import Waiting
 from sessions.filters import UNINDEXED, SessionFilters
 from sessions.listing import ALL, TABS, Tab
@@ -46,7 +46,6 @@ class Row:
     """A session with what its row says beside its columns."""
 
     session: RunnerSession
-    health: str
     waiting: Waiting | None
     grants: int
     position: int | None
@@ -192,7 +191,7 @@ def _list(request: Page, tab: Tab, asked: Asked, counts: OpenCounts) -> dict[str
     walked = filters.indexed(asked.parameters, every) if unindexed else None
     cursor = request.GET.get("cursor")
     order = listing.order_of(tab.view)
-    shown = listing.page(found, cursor, order=order, rows=size, walked=walked)
+    shown = listing.page(_told(found, tab), cursor, order=order, rows=size, walked=walked)
     rows = _rows(request, tab, shown.rows, numbered=cursor is None and not asked.filters)
     alone = cursor is None and shown.older is None
     return {
@@ -209,6 +208,10 @@ def _list(request: Page, tab: Tab, asked: Asked, counts: OpenCounts) -> dict[str
     }
 
 
+def _told(found: QuerySet[RunnerSession], tab: Tab) -> QuerySet[RunnerSession]:
+    return attention.told(found) if "attention" in tab.columns else attention.with_health(found)
+
+
 def _size(request: Page) -> int:
     given = request.GET.get("limit", str(listing.PAGE_ROWS))
     if given not in map(str, (*SIZES, listing.PAGE_ROWS)):
@@ -223,7 +226,6 @@ def _rows(request: Page, tab: Tab, found: list[RunnerSession], *, numbered: bool
     return [
         Row(
             session,
-            diagnosis.health(session, request.now),
             why.get(session.id),
             grants.get(session.id, 0),
             place if numbered and tab.view == View.QUEUE else None,

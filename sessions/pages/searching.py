@@ -124,6 +124,8 @@ _NEWER = {"created": "created_after", "ended": "ended_after"}
 
 
 def _meant(term: Term, request: Page) -> Parameter | Problem:
+    if term.field in search.WORDS:
+        return term.field, ",".join(term.values)
     (value,) = term.values
     match term.field:
         case "" | "profile" | "harness" | "executor":
@@ -198,6 +200,9 @@ def _at(term: Term, value: str, now: datetime) -> Parameter:
 
 _LABELS = {
     "state": "State",
+    "health": "Health",
+    "attention": "Attention",
+    "past_queue_target": "Past its queue target",
     "profile_id": "Profile",
     "harness_id": "Harness",
     "harness_version": "Harness",
@@ -236,7 +241,7 @@ def chips(request: Page, asked: Asked, names: Mapping[str, str]) -> list[Chip]:
 
 def _of_term(term: Term) -> tuple[str, str]:
     value = ", ".join(
-        each.replace("_", " ") if term.field == "state" else each for each in term.values
+        each.replace("_", " ") if term.field in search.WORDS else each for each in term.values
     )
     label = (term.field or "Id or task").capitalize()
     if term.excluded:
@@ -252,8 +257,10 @@ def _of_term(term: Term) -> tuple[str, str]:
 
 
 def _spoken(name: str, value: str) -> str:
-    if name in ("state", "reason"):
+    if name in (*search.WORDS, "reason"):
         return value.replace(",", ", ").replace("_", " ")
+    if name == "past_queue_target":
+        return "yes"
     if name.endswith("_seconds") and value.isdecimal():
         return duration(int(value))
     if name.endswith(("_after", "_before")):
@@ -289,7 +296,7 @@ def document(parameters: QueryDict) -> dict[str, Any]:
     a session_id of its own."""
     found: dict[str, Any] = {}
     for name, values in parameters.lists():
-        if name in ("state", "session_id"):
+        if name in (*search.WORDS, "session_id"):
             found[name] = [each for value in values for each in value.split(",")]
         elif name == "label":
             found[name] = dict(value.partition(":")[::2] for value in values)

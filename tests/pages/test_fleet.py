@@ -23,6 +23,8 @@ from tests.browsers import at_most, browser, text_of
 from tests.grants.asking import requested
 from tests.people import Org
 
+PAST_TARGET = "/runners/sessions?view=queue&past_queue_target=true"
+
 
 @pytest.fixture
 def org() -> Org:
@@ -169,7 +171,7 @@ def test_work_that_nobody_comes_for_is_named(org: Org) -> None:
     queue = f"/runners/sessions?view=queue&profile_id={profile}"
     assert concerns(org) == [
         ("lonely has no live executor, with 1 session queued", queue),
-        ("1 session queued for longer than 10 min", queue),
+        ("1 session queued for longer than 10 min", PAST_TARGET),
     ]
     factories.asking(org)
     assert [text for text, _ in concerns(org)] == ["1 session queued for longer than 10 min"]
@@ -186,17 +188,13 @@ def test_late_and_silent_heartbeats_are_told_apart(org: Org) -> None:
 def test_approvals_and_broken_evidence_are_led_to(org: Org) -> None:
     session = factories.running(org)
     requested(org, session)
-    with org.scope():
-        Verification.objects.create(
-            session=session, organization_id=org.id, verdict=Verdict.BROKEN, records=3,
-            head_hash=bytes(32), first_bad_seq=2, checked_at=clock.now(),
-        )  # fmt: skip
+    broken(org, session)
     named = ids.encode("sess", session.id)
-    (broken, broken_url), (approvals, approvals_url) = concerns(org)
-    assert broken == f"Evidence of {named} is broken"
-    assert broken_url == f"/runners/sessions/{named}"
+    (damage, damage_url), (approvals, approvals_url) = concerns(org)
+    assert damage == f"Evidence of {named} is broken"
+    assert damage_url == f"/runners/sessions/{named}"
     assert approvals.startswith("1 approval waiting, the oldest for ")
-    assert approvals_url == "/runners/approvals"
+    assert approvals_url == "/runners/approvals?view=waiting"
 
 
 def test_a_cancellation_that_nobody_confirms_is_told(org: Org) -> None:
@@ -206,6 +204,71 @@ def test_a_cancellation_that_nobody_confirms_is_told(org: Org) -> None:
     assert concerns(org) == []
     moved(org, session, deadline_at=timedelta(minutes=2))
     assert "1 cancellation not confirmed in time" in [text for text, _ in concerns(org)]
+
+
+def broken(org: Org, session: RunnerSession) -> None:
+    with org.scope():
+        Verification.objects.create(
+            session=session, organization_id=org.id, verdict=Verdict.BROKEN, records=3,
+            head_hash=bytes(32), first_bad_seq=2, checked_at=clock.now(),
+        )  # fmt: skip
+
+
+def everything_that_needs_attention(org: Org) -> None:
+    """More than one of each, beside what is well."""
+    hasty, by = (
+        factories.profile(org, name="hasty", queue_target_seconds=60),
+        org.operator.principal,
+    )
+    factories.running(org)
+    for number in range(5):
+        lonely = factories.profile(org, name=f"lonely {number}")
+        moved(org, factories.pending(org, lonely), created_at=timedelta(minutes=11))
+        factories.pending(org, lonely)
+    for _ in range(2):
+        moved(org, factories.pending(org, hasty), created_at=timedelta(minutes=2))
+        moved(org, factories.running(org), heartbeat_at=timedelta(seconds=40))
+        beaten = {"heartbeat_at": timedelta(seconds=90), "lease_expires_at": timedelta(seconds=90)}
+        moved(org, factories.running(org), **beaten)
+        requested(org, factories.running(org))
+        ended, cancelled = factories.running(org), factories.running(org)
+        with org.scope():
+            RunnerSession.objects.filter(id=ended.id).update(
+                state="lost", lease_expires_at=None, ended_at=F("updated_at")
+            )
+            lifecycle.cancel(cancelled.id, by=by)
+        moved(org, cancelled, deadline_at=timedelta(minutes=2))
+    for _ in range(5):
+        broken(org, factories.running(org))
+
+
+SAID = {
+    "silent: the lease has run out": 2,
+    "late": 2,
+    "lost, and nobody has decided what became of it": 2,
+    "queued for longer than their profiles allow": 7,
+    "cancellations not confirmed in time": 2,
+    "profiles with work queued and no live executor": 6,
+    "approvals waiting": 2,
+    "more sessions": 2,
+}
+
+
+def test_each_count_leads_to_just_these(org: Org) -> None:
+    everything_that_needs_attention(org)
+    client, seen = browser(org.viewer), set()
+    for text, url in concerns(org):
+        page = client.get(url)
+        assert page.status_code == 200, url
+        counted = re.match(r"(?:Evidence of )?(\d+) ", text)
+        if counted is None:
+            assert page.context["session"]
+            continue
+        (said,) = [each for each in SAID if each in text.removeprefix(counted[0])]
+        rows = page.context["profiles" if "profiles with" in text else "rows"]
+        assert len(rows) == int(counted[1]) == SAID[said], text
+        seen.add(said)
+    assert seen == SAID.keys()
 
 
 # --- the list --------------------------------------------------------------------------------
@@ -236,7 +299,7 @@ def test_filters_narrow_the_list_and_not_the_counters(org: Org) -> None:
     assert client.get("/runners?q=&status=")["Location"] == "/runners"
 
 
-@pytest.mark.parametrize("query", ["x=1", "q=a&q=b", "q=%00"])
+@pytest.mark.parametrize("query", ["x=1", "q=a&q=b", "q=%00", "trouble=x"])
 def test_a_wrong_filter_is_explained(org: Org, query: str) -> None:
     factories.profile(org)
     response = browser(org.viewer).get(f"/runners?{query}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from grants import verification
 from keeptrusts_runners import ids
@@ -13,6 +15,7 @@ from sessions import lifecycle, listing
 from sessions.models import RunnerSession
 from tests import factories
 from tests.browsers import at_most, browser, instants, text_of
+from tests.grants.asking import requested
 from tests.people import Org
 
 _ROW = re.compile(r'<tr id="row-(sess_[0-9a-z]{26})"')
@@ -130,6 +133,25 @@ def test_the_cost_does_not_depend_on_the_rows(org: Org, view: str) -> None:
     client = browser(org.viewer)
     with at_most(9):
         assert client.get(address).status_code == 200
+
+
+def test_a_list_says_why_a_session_needs_attention_and_how_its_heartbeat_is(org: Org) -> None:
+    factories.running(org)
+    session = factories.running(org)
+    requested(org, session)
+    with org.scope():
+        late = F("heartbeat_at") - timedelta(seconds=40)
+        RunnerSession.objects.filter(id=session.id).update(heartbeat_at=late)
+    client = browser(org.viewer)
+    page = client.get("/runners/sessions?view=attention")
+    assert rows(page) == named(session)
+    assert "Running Late Approval waiting" in text_of(page)
+    everything = client.get("/runners/sessions")
+    assert "Running Late" in text_of(everything)
+    assert everything.content.count(b"heartbeat</span>") == 0
+    assert "Healthy" not in text_of(everything)
+    for query in ("q=health:late", "q=attention:late,silent", "health=late"):
+        assert rows(client.get(f"/runners/sessions?{query}")) == named(session)
 
 
 def test_every_instant_says_that_it_is_utc(org: Org) -> None:

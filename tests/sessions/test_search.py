@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions import search
-from sessions.search import FIELDS, STATES, Term, parse
+from sessions.search import FIELDS, WORDS, Term, parse
 
 
 def read(text: str) -> list[Term]:
@@ -107,9 +107,10 @@ _text = st.text(min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
 @st.composite
 def terms(draw: st.DrawFn) -> Term:
     name = draw(st.sampled_from(["", *FIELDS]))
-    if name == "state":
-        some = st.lists(st.sampled_from(STATES), min_size=1, max_size=4)
-        return Term(name, tuple(draw(some)), excluded=draw(st.booleans()))
+    if words := WORDS.get(name):
+        some = st.lists(st.sampled_from(words), min_size=1, max_size=4)
+        excluded = FIELDS[name].excludes and draw(st.booleans())
+        return Term(name, tuple(draw(some)), excluded=excluded)
     if name == "label":
         return Term(name, (f"key={draw(_text)}",)) if draw(st.booleans()) else Term(name, ("a=b",))
     if name in ("created", "ended", "duration"):
