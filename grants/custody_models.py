@@ -60,6 +60,9 @@ class Verification(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     checked_at = models.DateTimeField()
 
+    # The check that is under way besides, for whoever asks for both; no column.
+    running: VerificationRun | None = None
+
     class Meta:
         db_table = "runner_verification"
         indexes = [
@@ -74,3 +77,39 @@ class Verification(models.Model):
 
     def __str__(self) -> str:
         return self.verdict
+
+
+class VerificationRun(models.Model):
+    """A check of a long ledger that is under way: how far it has come, and what it needs to go on.
+
+    The row goes when its result is kept.
+    """
+
+    session = models.OneToOneField(
+        "runner_sessions.RunnerSession",
+        models.PROTECT,
+        primary_key=True,
+        related_name="verification_run",
+        db_constraint=False,
+    )
+    organization = models.ForeignKey(
+        "identity.Organization", models.PROTECT, related_name="+", db_index=False
+    )
+    requested_by = models.CharField(max_length=64)
+    requested_at = models.DateTimeField()
+    stepped_at = models.DateTimeField()
+    failed_at = models.DateTimeField(null=True)
+    # Up to where the chain holds, and its hash there.
+    records = models.PositiveBigIntegerField(default=0)
+    head_hash = models.BinaryField(max_length=32)
+    # Microseconds since the epoch, once the record that ended the session has been read.
+    ended_at_us = models.BigIntegerField(null=True)
+    # Pairs of first and last number.
+    redacted = models.JSONField(default=list)
+    tombstones = models.JSONField(default=list)
+
+    class Meta:
+        db_table = "runner_verification_run"
+
+    def __str__(self) -> str:
+        return f"{self.records} records"

@@ -28,8 +28,19 @@ class HoldOut(OutputShape):
     placed_at = InstantOut()
 
 
+class VerificationRunOut(OutputShape):
+    """A check in the background: up to where the chain holds so far. `failed_at`: it could not go
+    on, and does so from there when it is asked for again."""
+
+    requested_by = serializers.CharField()
+    requested_at = InstantOut()
+    records = serializers.IntegerField()
+    failed_at = InstantOut(allow_null=True)
+
+
 class VerificationOut(OutputShape):
-    """`pending`: never checked; `expired`: retention has dropped the records."""
+    """`pending`: never checked; `expired`: retention has dropped the records. While a check is
+    `running` the rest is of the one before it."""
 
     session_id = IdOut("sess")
     verdict = serializers.ChoiceField(Verdict.choices)
@@ -38,6 +49,7 @@ class VerificationOut(OutputShape):
     checked_at = InstantOut(allow_null=True)
     first_bad_seq = serializers.IntegerField(allow_null=True)
     reason = serializers.CharField(allow_blank=True)
+    running = VerificationRunOut(allow_null=True)
 
     def get_head_hash(self, obj: Verification) -> str:
         """Of the last record that holds, in hex."""

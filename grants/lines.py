@@ -15,15 +15,15 @@ from sessions.models import RunnerSession
 _CHUNK_ROWS = 2000
 
 
-def of_session(session: RunnerSession) -> Iterator[bytes]:
+def of_session(session: RunnerSession, after_seq: int = 0) -> Iterator[bytes]:
     """In order, read in chunks: a session may have millions. Needs a transaction."""
-    events = queries.events(session).order_by("seq").iterator(chunk_size=_CHUNK_ROWS)
-    return map(_line, events)
+    events = queries.events(session).filter(seq__gt=after_seq).order_by("seq")
+    return map(_line, events.iterator(chunk_size=_CHUNK_ROWS))
 
 
-def in_batches(session: RunnerSession) -> Iterator[list[bytes]]:
+def in_batches(session: RunnerSession, after_seq: int = 0) -> Iterator[list[bytes]]:
     """The same, without their line feeds, as the verifier takes them."""
-    lines = (line[:-1] for line in of_session(session))
+    lines = (line[:-1] for line in of_session(session, after_seq))
     while batch := list(islice(lines, _CHUNK_ROWS)):
         yield batch
 

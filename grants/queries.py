@@ -13,6 +13,7 @@ from django.db.models import Count, QuerySet
 
 from grants import reading
 from grants.badges import Badge as Badge
+from grants.badges import badge as badge
 from grants.badges import badges as badges
 from grants.completeness import completeness as completeness
 from grants.custody_models import LegalHold, Verdict, Verification

@@ -1,5 +1,5 @@
 """Verification in the product: a session's chain recomputed from what is stored, with a result
-that is kept. The code that reads the records is the one that reads an exported bundle.
+that is kept.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from uuid import UUID
 import structlog
 from django.db import connections
 
-from grants import lines
-from grants.custody_models import Verdict, Verification
-from grants.models import LedgerHead
-from keeptrusts_runners import clock, ids
+from grants import chain_check, queries, verification_runs
+from grants.custody_models import Verdict, Verification, VerificationRun
+from keeptrusts_runners import ids
 from keeptrusts_runners.errors import NotFound
-from keeptrusts_runners.evidence.verifier.ledger import Ledger
-from keeptrusts_runners.evidence.verifier.records import BrokenRecord
 from keeptrusts_runners.identity import principal
 from keeptrusts_runners.identity.principal import Principal
 from keeptrusts_runners.identity.scopes import Scope
@@ -31,72 +28,48 @@ EVERY_SECONDS = 30
 # Sessions of one pass, of each kind.
 MOST = 50
 # The duties of the maintenance loop share one thread: what is left waits for the next pass, and a
-# ledger that alone would take longer is checked when somebody asks.
+# ledger that alone would take longer is checked when somebody asks, by verification_runs.
 PASS_SECONDS = 1.0
 MOST_RECORDS = 50_000
 
 
 def of_session(session_id: UUID, *, by: Principal) -> Verification:
-    """What the last check found; `pending` where there was none yet. Raises NotFound."""
+    """What the last check found, `pending` where there was none yet; and how far the one is that
+    is under way (`running`). Raises NotFound."""
     by.require(Scope.AUDIT)
     session = session_queries.session(session_id, by=by)
+    found = _last(session)
+    found.running = VerificationRun.objects.filter(session_id=session.id).first()
+    return found
+
+
+def _last(session: RunnerSession) -> Verification:
     found = Verification.objects.filter(session_id=session.id).first()
     if found is not None:
         return found
-    head = LedgerHead.objects.get(session_id=session.id)
+    head = queries.head(session)
     return Verification(session=session, verdict=Verdict.PENDING, records=0, head_hash=head.hash)
 
 
 def verify(session_id: UUID, *, by: Principal) -> Verification:
-    """Recompute the chain now, and keep what comes of it. Opens the scopes that it needs: it reads
-    in one snapshot, so that a session that goes on does not look broken. Raises NotFound."""
+    """Recompute the chain now, and keep what comes of it. Of a ledger so long that nobody should
+    wait for it the check is begun in the background, and what is known is answered, with how far
+    the check is (`running`). Raises NotFound.
+
+    Opens the scopes that it needs: it reads in one snapshot, so that a session that goes on does
+    not look broken.
+    """
     with organization_scope(by.organization_id, snapshot=True):
         session = session_queries.session(session_id, by=by)
-        found = _check(session)
+        short = queries.head(session).seq <= MOST_RECORDS
+        found = chain_check.advance(session, chain_check.begin(session)) if short else None
     with organization_scope(by.organization_id):
-        _keep(found)
-    if found.verdict == Verdict.BROKEN:
-        log.error(
-            "evidence.broken",
-            session=ids.encode("sess", session_id),
-            first_bad_seq=found.first_bad_seq,
-            reason=found.reason,
-        )
+        if found is not None:
+            chain_check.keep(found)
+            return found
+        found = _last(session)
+        found.running = verification_runs.ask(session, by=by)
     return found
-
-
-def _check(session: RunnerSession) -> Verification:
-    head = LedgerHead.objects.get(session_id=session.id)
-    ledger = Ledger(session.organization_id.bytes, session.id.bytes)
-    broken: BrokenRecord | None = None
-    try:
-        ledger.read(lines.in_batches(session))
-        ledger.require_head(head.seq, bytes(head.hash).hex())
-    except BrokenRecord as found:
-        broken = found
-    result = Verification(
-        session=session,
-        organization_id=session.organization_id,
-        verdict=Verdict.BROKEN if broken else Verdict.VERIFIED,
-        records=ledger.seq,
-        head_hash=ledger.head,
-        first_bad_seq=broken.seq if broken else None,
-        reason=broken.detail[:200] if broken else "",
-        checked_at=clock.now(),
-    )
-    if ledger.seq == 0 and session.evidence_expired_at is not None:
-        result.verdict, result.head_hash = Verdict.EXPIRED, head.hash
-        result.first_bad_seq, result.reason = None, "its records were dropped by retention"
-    return result
-
-
-def _keep(found: Verification) -> None:
-    fields = [
-        field.attname for field in Verification._meta.concrete_fields if not field.primary_key
-    ]
-    Verification.objects.bulk_create(
-        [found], update_conflicts=True, unique_fields=["session_id"], update_fields=fields
-    )
 
 
 # --- in the background -----------------------------------------------------------------------

@@ -126,7 +126,7 @@ def detail(session_id: UUID, *, by: Principal) -> RunnerSession:
     found = (
         RunnerSession.objects.in_organization(by.organization_id)
         .filter(id=session_id)
-        .select_related("profile", "harness", "ledger_head", "verification")
+        .select_related("profile", "harness", "ledger_head", "verification", "verification_run")
     )
     one = attention.with_health(found).first()
     if one is None:

@@ -49,6 +49,14 @@ def databases(run: str, worker: str) -> Iterator[str]:
             scratch.drop(admin, name)
 
 
+def past_the_triggers(statement: str) -> None:
+    """As a superuser, and as no role of the product can: append-only or not."""
+    name = str(connections["default"].settings_dict["NAME"])
+    with administrator() as server, psycopg.connect(server, dbname=name, autocommit=True) as admin:
+        admin.execute("SET session_replication_role = replica")
+        admin.execute(statement)  # type: ignore[arg-type]  # ours, and no literal
+
+
 @contextmanager
 def apart(run: str, worker: str) -> Iterator[None]:
     """Another database for as long as the context lasts, for tests that must know of every row."""

@@ -137,6 +137,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "evidence.redaction": "A redacted record loses its content, and its chain still verifies.",
         "evidence.hold": "Under a legal hold nothing is redacted and nothing expires.",
         "evidence.retention": "What a profile keeps for so many days is removed after them.",
+        "evidence.long-check": "Long ledgers are checked in the background, also through kills.",
         "evidence.self-check": "The product checks its own chains, and names the broken record.",
         "audit.every-mutation": "Every mutation and export is on the audit log, with its request.",
         "audit.denials": "Denied access is on the audit log, by principal, route and minute.",

@@ -91,10 +91,11 @@ class VerificationViewSet(ApiViewSet):
     scopes: ClassVar = {"retrieve": Scope.AUDIT, "verify": Scope.AUDIT}
     inputs: ClassVar = {"verify": NothingIn}
     outputs: ClassVar = {"retrieve": VerificationOut, "verify": VerificationOut}
+    statuses: ClassVar = {"verify": (200, 202)}
     non_atomic_actions: ClassVar = frozenset({"verify"})
 
     def retrieve(self, request: Request, session_id: UUID) -> HttpResponse:
-        """Get what the last check of a session's chain found, and when it was made."""
+        """Get what the last check of a session's chain found, and how far one under way is."""
         found = verification.of_session(session_id, by=self.principal)
         return self.answer(VerificationOut.render(found))
 
@@ -102,8 +103,9 @@ class VerificationViewSet(ApiViewSet):
         """Recompute a session's chain now, and keep the result.
 
         It checks what this installation has stored. A bundle, verified elsewhere with a pinned key,
-        needs no trust in it.
+        needs no trust in it. More than 50,000 records are checked in the background: the answer is
+        then 202, with `running`, and reading this address tells how far it is.
         """
         self.body()
         found = verification.verify(session_id, by=self.principal)
-        return self.answer(VerificationOut.render(found))
+        return self.answer(VerificationOut.render(found), 202 if found.running else 200)

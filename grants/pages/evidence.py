@@ -34,15 +34,20 @@ def tab(request: Page, session_id: UUID) -> HttpResponse:
 def _tab(request: Page, session_id: UUID, refused: ReasonForm | None = None) -> HttpResponse:
     session = session_queries.detail(session_id, by=request.principal)
     hold, tombstones = queries.hold_of(session), queries.tombstones(session)
-    known = actors({each.actor for each in tombstones} | ({hold.placed_by} if hold else set()))
+    badge = badges.badge(session)
+    asked_by = badge.run.requested_by if badge.run else ""
+    placed_by = hold.placed_by if hold else ""
+    known = actors({asked_by, placed_by, *(each.actor for each in tombstones)} - {""})
     context = {
         **frame(session, "Evidence"),
-        "badge": badges.badge(session),
+        "badge": badge,
+        "asked_by": spoken(asked_by, known),
+        "in_background": verification.MOST_RECORDS,
         "anchor": panels.load(lambda: _anchor(session)),
         "completeness": panels.load(lambda: queries.completeness(session)),
         "tombstones": [(each, spoken(each.actor, known)) for each in tombstones],
         "hold": hold,
-        "held_by": spoken(hold.placed_by, known) if hold else "",
+        "held_by": spoken(placed_by, known),
         "is_auditor": request.principal.has(Scope.AUDIT),
         "form": refused or ReasonForm(auto_id="hold-%s"),
     }
@@ -68,8 +73,12 @@ def download(request: Page, session_id: UUID) -> HttpResponse:
 
 @page(Scope.AUDIT, methods=("POST",), atomic=False)
 def verify(request: Page, session_id: UUID) -> HttpResponse:
-    """`POST …/evidence/verify`: recompute the chain now, and keep what comes of it."""
+    """`POST …/evidence/verify`: recompute the chain, now or in the background, and keep what comes
+    of it."""
     found = verification.verify(session_id, by=request.principal)
+    if found.running is not None:
+        flash = "Being checked in the background."
+        return see_other(_here(session_id), request=request, flash=flash)
     good = found.verdict == Verdict.VERIFIED
     flash = (
         f"Verified: {found.records:,} records."

@@ -67,6 +67,7 @@ def _detail(request: Page, session: RunnerSession) -> dict[str, Any]:
         "grants": standings,
         "checkpoints": checkpoints,
         "artifacts": _artifacts(session) if around["counts"]["artifacts"] else [],
+        "badge": grant_queries.badge(session),
         "events": events,
         "errors": _errors(session, events),
         "may_write": request.principal.has(Scope.WRITE),

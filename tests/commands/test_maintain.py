@@ -31,6 +31,7 @@ DUTIES = [
     "readback",
     "blobs",
     "verification",
+    "long_checks",
     "scrub",
     "idempotency_keys",
     "tokens",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import Error, connection, connections
 from django.db.models import F
@@ -20,7 +19,7 @@ from sessions.models import RunnerSession
 from sessions.states import State
 from tests import factories
 from tests.contract.calls import problem
-from tests.database import administrator
+from tests.database import past_the_triggers
 from tests.people import Org
 from tests.sessions import roads
 
@@ -40,17 +39,7 @@ def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def as_superuser() -> Callable[[str], None]:
     """What no role of the product can do: pass by the triggers."""
-
-    def run(statement: str) -> None:
-        name = str(connections["default"].settings_dict["NAME"])
-        with (
-            administrator() as server,
-            psycopg.connect(server, dbname=name, autocommit=True) as admin,
-        ):
-            admin.execute("SET session_replication_role = replica")
-            admin.execute(statement)  # type: ignore[arg-type]  # ours, and no literal
-
-    return run
+    return past_the_triggers
 
 
 def path(session: RunnerSession, rest: str = "") -> str:

@@ -15,6 +15,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import ForeignKey
 
+from grants import verification_runs
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import signer
 from keeptrusts_runners.identity import accounts
@@ -119,7 +120,9 @@ def peopled() -> Org:
     assert org.auditor.api.post(path(session, "evidence/verification")).status_code == 200
     bulk = {"filter": {"state": ["pending"]}, "reason": "r"}
     assert org.operator.api.post("/runners/sessions/bulk/cancel", bulk).status_code == 201
+    auditor = org.auditor.principal
     with org.scope():
+        verification_runs.ask(session, by=auditor)
         RevokedToken.objects.create(
             id=ids.new(), organization_id=org.id, expires_at=session.created_at
         )
@@ -327,7 +330,12 @@ def test_every_reference_between_organization_owned_rows_carries_the_organizatio
     assert {key: target for key, target in wanted.items() if key not in WITHOUT_REFERENCE} == found
 
 
-ONE_OF_A_SESSION = ("runner_ledger_head", "runner_legal_hold", "runner_verification")
+ONE_OF_A_SESSION = (
+    "runner_ledger_head",
+    "runner_legal_hold",
+    "runner_verification",
+    "runner_verification_run",
+)
 
 
 @pytest.mark.proves("access.composite-keys")

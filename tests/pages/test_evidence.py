@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from grants import badges, custody, events, queries, verification
-from grants.custody_models import Verification
+from grants import badges, custody, events, lines, queries, verification, verification_runs
+from grants.custody_models import Verification, VerificationRun
+from keeptrusts_runners import clock
 from keeptrusts_runners.evidence import signer
 from sessions import outcomes
 from sessions.models import RunnerSession
@@ -115,6 +116,92 @@ class TestVerifying:
         session = factories.running(org)
         for page in ("evidence", "evidence/bundle"):
             assert browser(Org().auditor).get(page_of(session, page)).status_code == 404
+
+
+@pytest.fixture
+def long(org: Org, monkeypatch: pytest.MonkeyPatch) -> RunnerSession:
+    """Ten records, of which nobody waits for two, and four are read in each pass."""
+    monkeypatch.setattr(verification, "MOST_RECORDS", 1)
+    monkeypatch.setattr(verification_runs, "PASS_SECONDS", 0.0)
+    monkeypatch.setattr(lines, "_CHUNK_ROWS", 4)
+    session = factories.running(org)
+    add(org, session, *({"kind": "log"} for _ in range(6)))
+    return session
+
+
+def read_to(org: Org, session: RunnerSession, percent: int | None) -> None:
+    """Passes until its check is so far; None: until it is over."""
+    for _ in range(100):
+        verification_runs.run_once()
+        with org.scope():
+            now = badges.badge(with_head(session))
+        if now.percent == percent or (percent is None and now.run is None):
+            return
+    raise AssertionError(f"it never came to {percent}")
+
+
+def with_head(session: RunnerSession) -> RunnerSession:
+    return RunnerSession.objects.select_related("ledger_head").get(id=session.id)
+
+
+@pytest.mark.proves("evidence.long-check")
+class TestLongCheck:
+    def test_says_how_far_it_is_and_reads_itself_again(self, org: Org, long: RunnerSession) -> None:
+        assert send(org.auditor, long, "verify").status_code == 303
+        response = browser(org.auditor).get(page_of(long, "evidence"))
+        assert b'aria-labelledby="chain" data-refresh="" data-every="3"' in response.content
+        text = text_of(response)
+        assert "Checking 0 % 0 of 10 records, since 20" in text
+        assert f"Asked for by {org.auditor.user.email}" in text
+        assert "Verify now" not in text
+        read_to(org, long, 40)
+        assert "Checking 40 % 4 of 10 records" in shown(org.viewer, long)
+        read_to(org, long, None)
+        response = browser(org.auditor).get(page_of(long, "evidence"))
+        assert b"data-every" not in response.content.split(b'id="chain-card"')[1].split(b">")[0]
+        assert "Verified 10 records, head " in text_of(response)
+        add(org, long, {"kind": "log"}, {"kind": "log"})
+        assert "Verified up to #10 2 newer" in shown(org.viewer, long)
+
+    def test_is_shown_wherever_a_badge_is(self, org: Org, long: RunnerSession) -> None:
+        with org.scope():
+            outcomes.end(long.id, Verb.COMPLETE, {}, by=org.runner.principal)
+        send(org.auditor, long, "verify")
+        overview = browser(org.viewer).get(page_of(long))
+        assert "Checking 0 % 0 of 11 records" in text_of(overview)
+        assert b'id="session" data-topic' in overview.content
+        assert "Checking 0 %" in text_of(
+            browser(org.viewer).get("/runners/sessions?view=completed")
+        )
+
+    def test_hides_no_break_that_was_found_before(self, org: Org, long: RunnerSession) -> None:
+        with org.scope():
+            Verification.objects.create(
+                session_id=long.id, organization_id=org.id, verdict="broken", records=1,
+                head_hash=b"", first_bad_seq=2, reason="another hash", checked_at=clock.now(),
+            )  # fmt: skip
+        send(org.auditor, long, "verify")
+        text = shown(org.viewer, long)
+        assert "Check before Broken at record 2" in text
+        assert "another hash" in text
+
+    def test_that_cannot_go_on_is_asked_for_again(self, org: Org, long: RunnerSession) -> None:
+        send(org.auditor, long, "verify")
+        read_to(org, long, 40)
+        with org.scope():
+            VerificationRun.objects.filter(session_id=long.id).update(failed_at=clock.now())
+        text = shown(org.auditor, long)
+        assert "Cannot check 4 of 10 records, stopped 20" in text
+        assert "Go on verifying" in text
+        send(org.auditor, long, "verify")
+        assert "Checking 40 %" in shown(org.auditor, long)
+
+    def test_is_asked_for_by_auditors_of_this_organization(
+        self, org: Org, long: RunnerSession
+    ) -> None:
+        assert send(org.operator, long, "verify").status_code == 403
+        assert send(Org().auditor, long, "verify").status_code == 404
+        assert "Not checked" in shown(org.viewer, long)
 
 
 class TestHold:

@@ -50,10 +50,18 @@ class Ledger:
     def read(self, batches: Iterable[list[bytes]]) -> None:
         """Read all records. Raises BrokenRecord for the first one that is broken."""
         for lines in batches:
-            records, broken = _readable(lines, self.seq + 1)
-            self._chain(records)
-            if broken is not None:
-                raise broken
+            self.take(lines)
+        self.require_tombstones()
+
+    def take(self, lines: list[bytes]) -> None:
+        """Read the next records. Raises BrokenRecord for the first one that is broken."""
+        records, broken = _readable(lines, self.seq + 1)
+        self._chain(records)
+        if broken is not None:
+            raise broken
+
+    def require_tombstones(self) -> None:
+        """All that is redacted is said to be, by the end. Raises BrokenRecord."""
         unnamed = self.redactions.first_without_tombstone()
         if unnamed is not None:
             raise BrokenRecord(unnamed, "its body is gone and no tombstone says so")
@@ -89,7 +97,7 @@ class Ledger:
         if self.ended_at is not None:
             self._check_after_end(kind, at_us)
         if record.body is None:
-            self.redactions.redacted.append(record.seq)
+            self.redactions.add(record.seq)
         if kind.startswith(("state.", "grant.")) or kind in _REPEATED_ELSEWHERE:
             self._keep(Told(record.seq, kind, actor, epoch, _data(record.body)))
         if kind in _FINAL_STATES:

@@ -9,10 +9,22 @@ from typing import Any
 
 @dataclass(slots=True)
 class Redactions:
-    """The numbers of records without a body, and the ranges that tombstones name."""
+    """Ranges of records without a body, ascending, and the ranges that tombstones name."""
 
-    redacted: list[int] = field(default_factory=list)
+    redacted: list[tuple[int, int]] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many records have no body."""
+        return sum(last - first + 1 for first, last in self.redacted)
+
+    def add(self, seq: int) -> None:
+        """The next record without a body."""
+        if self.redacted and self.redacted[-1][1] == seq - 1:
+            self.redacted[-1] = (self.redacted[-1][0], seq)
+        else:
+            self.redacted.append((seq, seq))
 
     def add_tombstone(self, seq: int, data: dict[str, Any] | None) -> None:
         """A record evidence.redacted: data.ranges are pairs of first and last record number, all
@@ -31,10 +43,12 @@ class Redactions:
         """The first redacted record that no later tombstone names."""
         merged = _merged(self.ranges)
         starts = [first for first, _ in merged]
-        for seq in self.redacted:
-            index = bisect_right(starts, seq) - 1
-            if index < 0 or merged[index][1] < seq:
-                return seq
+        for first, last in self.redacted:
+            index = bisect_right(starts, first) - 1
+            if index < 0 or merged[index][1] < first:
+                return first
+            if merged[index][1] < last:
+                return merged[index][1] + 1
         return None
 
 
@@ -45,10 +59,10 @@ def _is_range(pair: object) -> bool:
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same numbers in ranges that do not overlap, ascending."""
+    """The same numbers in ranges that neither overlap nor touch, ascending."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1]:
+        if merged and first <= merged[-1][1] + 1:
             merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
             merged.append((first, last))

@@ -280,8 +280,8 @@ def _check_ledger(
     report.check("Records", f"{ledger.seq}, chained to the signed head {report.head_hash}")
     if anchor is not None:
         check_anchored_record(anchor, ledger, report)
-    if ledger.redactions.redacted:
-        report.lacks(f"the bodies of {len(ledger.redactions.redacted)} redacted records")
+    if redacted := ledger.redactions.count:
+        report.lacks(f"the bodies of {redacted} redacted records")
     return ledger
 
 

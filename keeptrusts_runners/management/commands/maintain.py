@@ -31,6 +31,7 @@ from grants import (
     retention,
     scrub,
     verification,
+    verification_runs,
 )
 from keeptrusts_runners.api import idempotency
 from keeptrusts_runners.evidence import denials, signer
@@ -67,6 +68,7 @@ DUTIES = (
     Duty("readback", readback.run_once, readback.EVERY_SECONDS),
     Duty("blobs", blobs.collect, 10),
     Duty("verification", verification.run_once, verification.EVERY_SECONDS),
+    Duty("long_checks", verification_runs.run_once, verification_runs.EVERY_SECONDS),
     Duty("scrub", scrub.run_once, scrub.EVERY_SECONDS),
     Duty("idempotency_keys", lambda: Counter(deleted=idempotency.clean_up()), 3600),
     Duty("tokens", lambda: Counter(deleted=tokens.clean_up()), 3600),
