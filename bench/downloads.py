@@ -1,5 +1,5 @@
-"""One large artifact down the wire: how fast beside a copy and beside `cat` through a socket, and
-that the server's memory does not grow with it."""
+"""One large artifact down the wire: how fast beside a copy, beside `cat` through a socket and
+beside nginx, and that the server's memory does not grow with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from bench import processes
+from bench import nginx, processes
 from bench.figures import Benchmark, Figure, Size, Target, figure
 from grants import artifacts, storage
 from grants.artifacts import Description
@@ -42,32 +42,43 @@ def measure(stage: Stage, size: Size) -> list[Figure]:
 
     organization = Organization("Downloads")
     path, file = _stored(organization, size.artifact_mib)
-    token = organization.runner.token
-    most = [0.0]
+    netloc, token = urlsplit(stage.url).netloc, organization.runner.token
+    memory = [0.0]
 
-    def product() -> None:
-        most[0] = max(most[0], _download(stage, path, token))
+    def look() -> None:
+        memory.append(processes.memory_mib(stage.pid))
 
     sides: dict[str, Callable[[], None]] = {
-        "product": product,
+        "product": lambda: _download(netloc, path, look, {"Authorization": f"Bearer {token}"}),
         "copy": lambda: _copy(file),
         "cat": lambda: _cat(file),
     }
     try:
-        rates: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(ROUNDS):
-            for name, side in sides.items():
-                began = time.monotonic()
-                side()
-                rates[name].append(size.artifact_mib / (time.monotonic() - began))
+        with nginx.serving(file.parent) as peer:
+            if peer is not None:
+                sides["nginx"] = lambda: _download(peer, f"/{file.name}", look)
+            rates = _rates(sides, size.artifact_mib)
     finally:
         file.unlink()
-    what = f"a download of {size.artifact_mib:,} MiB"
+    ours, what = rates["product"], f"a download of {size.artifact_mib:,} MiB"
+    beside = "… beside nginx" if peer else "… beside nginx: there is none on this machine"
     return [
-        figure(what, "MiB/s", rates["product"], rates["cat"], "cat through a socket"),
-        figure("… beside a copy of the file", "MiB/s", rates["product"], rates["copy"], "copy"),
-        figure("memory of the server, at most", "MiB", [most[0]], target=SMALL),
+        figure(what, "MiB/s", ours, rates["cat"], "cat through a socket"),
+        figure("… beside a copy of the file", "MiB/s", ours, rates["copy"], "copy"),
+        figure(beside, "MiB/s", ours, rates.get("nginx"), "nginx, no digest"),
+        figure("memory of the server, at most", "MiB", [max(memory)], target=SMALL),
     ]
+
+
+def _rates(sides: dict[str, Callable[[], None]], mib: int) -> dict[str, list[float]]:
+    """MiB/s of each side, one in each round."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            began = time.monotonic()
+            side()
+            rates[name].append(mib / (time.monotonic() - began))
+    return rates
 
 
 def _stored(organization: Organization, mib: int) -> tuple[str, Path]:
@@ -90,19 +101,21 @@ def _stored(organization: Organization, mib: int) -> tuple[str, Path]:
     return path, store.path_of(organization.id, blob.sha256)
 
 
-def _download(stage: Stage, path: str, token: str) -> float:
-    """The whole of it, thrown away; the server's memory, in MiB, at most."""
-    most, seen = 0.0, 0
-    with closing(http.client.HTTPConnection(urlsplit(stage.url).netloc, timeout=60)) as connection:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+def _download(
+    netloc: str, path: str, look: Callable[[], None], headers: Mapping[str, str] | None = None
+) -> None:
+    """The whole of it, thrown away, with a look every 64 MiB."""
+    seen = 0
+    with closing(http.client.HTTPConnection(netloc, timeout=60)) as connection:
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         while chunk := answer.read(CHUNK_BYTES):
             seen += len(chunk)
             if seen % (64 * MIB) < CHUNK_BYTES:
-                most = max(most, processes.memory_mib(stage.pid))
+                look()
         assert seen == int(answer.headers["Content-Length"])
-    return max(most, processes.memory_mib(stage.pid))
+    look()
 
 
 def _copy(file: Path) -> None:
