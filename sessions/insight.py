@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from keeptrusts_runners.identity.principal import Principal
 from sessions import diagnosis, queries, refusals, states
 from sessions.diagnosis import Waiting
 from sessions.executors import Asking
-from sessions.limits import Use, Uses
+from sessions.limits import Uses
 from sessions.models import RunnerSession
 from sessions.refusal_models import Refusal
 from sessions.states import State
@@ -145,21 +144,29 @@ def explanation(session: RunnerSession, now: datetime, *, whole: bool = True) ->
     ahead = queries.ahead_of(session)
     capped = ahead > queries.COUNT_CAP
     position = min(ahead, queries.COUNT_CAP) + 1
-    shown = partial(_limit, always=whole)
-    key, organization_id = session.concurrency_key, session.organization_id
+    of_profile, of_key = _limits(session, uses, always=whole)
     return Explanation(
         session, waiting.sentence, verbs, refused, waiting, position, capped,
-        shown(session.profile.name, uses.of_profile(session), profile_id=session.profile_id),
-        shown(key, uses.of_key(session), organization_id=organization_id, concurrency_key=key),
+        of_profile, of_key,
         _audience(session, asking) if whole or waiting.by_executors else None,
     )  # fmt: skip
 
 
-def _limit(name: str, use: Use, *, always: bool, **of: Any) -> Limit | None:
-    if use.limit is None:
-        return None
-    holders = queries.slot_holders(**of)[:MAX_HOLDERS] if always or use.is_full else []
-    return Limit(name, use.limit, use.live, list(holders))
+def _limits(session: RunnerSession, uses: Uses, *, always: bool) -> list[Limit | None]:
+    """That of its profile and that of its key, with the holders of each in one query."""
+    key, organization_id = session.concurrency_key, session.organization_id
+    limits = (
+        (session.profile.name, uses.of_profile(session), {"profile_id": session.profile_id}),
+        (key, uses.of_key(session), {"organization_id": organization_id, "concurrency_key": key}),
+    )
+    wanted = [of for _, use, of in limits if use.is_full or (always and use.limit is not None)]
+    held = iter(queries.slot_holders(*wanted, most=MAX_HOLDERS))
+    return [
+        Limit(name, use.limit, use.live, next(held) if of in wanted else [])
+        if use.limit is not None
+        else None
+        for name, use, of in limits
+    ]
 
 
 def _audience(session: RunnerSession, asking: Asking) -> Audience:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Min
 
 from sessions import ordered
 from sessions.models import RunnerSession
@@ -70,8 +69,7 @@ class Uses:
         self._read()
 
     def _read(self) -> None:
-        self._profiles = _use_of_profiles(self._limited) if self._limited else {}
-        self._keys = _use_of_keys(self._organizations, self._named) if self._named else {}
+        self._profiles, self._keys = _uses(self._limited, self._organizations, self._named)
 
     def of_profile(self, session: RunnerSession) -> Use:
         use = self._profiles.get(session.profile_id, Use())
@@ -84,34 +82,42 @@ class Uses:
         return use.narrowed(session.concurrency_limit)
 
 
+_LEASED = ", ".join(f"'{state}'" for state in sorted(LEASED))
 # How many sessions of a profile hold a lease, up to `most`; served by runner_session_live.
 LIVE_OF_PROFILE = f"""(
 SELECT count(*) FROM (
        SELECT FROM runner_session l WHERE l.profile_id = {{profile}}
-          AND l.state IN ({", ".join(f"'{state}'" for state in sorted(LEASED))})
+          AND l.state IN ({_LEASED})
         ORDER BY l.dispatched_at LIMIT {{most}}) live)"""
 _USE_OF_PROFILES = f"""
-SELECT p.id, {LIVE_OF_PROFILE.format(profile="p.id", most="ALL")}
+SELECT p.id, NULL::text, {LIVE_OF_PROFILE.format(profile="p.id", most="ALL")}, NULL::int
   FROM unnest(%(profiles)s::uuid[]) p (id)
+"""
+# Served by runner_session_live_key.
+_USE_OF_KEYS = f"""
+SELECT NULL::uuid, l.concurrency_key::text, count(*), min(l.concurrency_limit)
+  FROM runner_session l
+ WHERE l.organization_id = ANY(%(organizations)s::uuid[]) AND l.concurrency_key <> ''
+   AND l.concurrency_key = ANY(%(keys)s::text[]) AND l.state IN ({_LEASED})
+ GROUP BY l.concurrency_key
 """
 
 
-def _use_of_profiles(profile_ids: set[UUID]) -> dict[UUID, Use]:
-    found = ordered.rows(_USE_OF_PROFILES, {"profiles": list(profile_ids)})
-    return {profile_id: Use(live) for profile_id, live in found}
-
-
-def _use_of_keys(organizations: set[UUID], keys: set[str]) -> dict[str, Use]:
-    """Served by runner_session_live_key."""
-    held = RunnerSession.objects.holding_keys().filter(
-        organization_id__in=organizations, concurrency_key__in=keys
-    )
-    counted = (
-        held.order_by()
-        .values_list("concurrency_key")
-        .annotate(live=Count("*"), limit=Min("concurrency_limit"))
-    )
-    return {key: Use(live, limit) for key, live, limit in counted}
+def _uses(
+    profile_ids: set[UUID], organizations: set[UUID], keys: set[str]
+) -> tuple[dict[UUID, Use], dict[str, Use]]:
+    """Of these profiles and of these keys. One query, or none."""
+    wanted = [_USE_OF_PROFILES] * bool(profile_ids) + [_USE_OF_KEYS] * bool(keys)
+    if not wanted:
+        return {}, {}
+    given = {
+        "profiles": list(profile_ids),
+        "organizations": list(organizations),
+        "keys": list(keys),
+    }
+    found = ordered.rows(" UNION ALL ".join(wanted), given)
+    profiles = {profile_id: Use(live) for profile_id, _, live, _ in found if profile_id}
+    return profiles, {key: Use(live, limit) for _, key, live, limit in found if key}
 
 
 class Slots(Uses):

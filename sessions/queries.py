@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Value
 
 from keeptrusts_runners.errors import NotFound
 from keeptrusts_runners.identity.principal import Principal
@@ -202,6 +202,18 @@ def ahead_of(session: RunnerSession) -> int:
     return pending.filter(before)[: COUNT_CAP + 1].count()
 
 
-def slot_holders(**of: Any) -> QuerySet[RunnerSession, UUID]:
-    """The sessions of this profile, or of this key, that hold a lease now, newest first."""
-    return RunnerSession.objects.leased().filter(**of).order_by("-id").values_list("id", flat=True)
+def slot_holders(*groups: Mapping[str, Any], most: int) -> list[list[UUID]]:
+    """Of each group (a profile, or a key of an organization) the sessions that hold a lease now,
+    the newest `most`. One query for all of them."""
+    found = [
+        RunnerSession.objects.leased()
+        .filter(**of)
+        .order_by("-id")
+        .annotate(of=Value(number))
+        .values_list("of", "id")[:most]
+        for number, of in enumerate(groups)
+    ]
+    holders: list[list[UUID]] = [[] for _ in groups]
+    for number, session_id in found[0].union(*found[1:], all=True) if found else ():
+        holders[number].append(session_id)
+    return [sorted(each, reverse=True) for each in holders]

@@ -110,7 +110,7 @@ def counted_slots(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claims, "_claim_step", counting_step)
     patch.setattr(outcomes, "end", counting_end)
     patch.setattr(
-        limits, "_use_of_profiles", lambda named: {each: Use(taken[each]) for each in named}
+        limits, "_uses", lambda named, *_: ({each: Use(taken[each]) for each in named}, {})
     )
 
 

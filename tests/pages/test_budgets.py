@@ -23,6 +23,7 @@ from sessions.models import RunnerSession
 from tests.browsers import at_most, browser, page_of
 from tests.live import START_SECONDS
 from tests.live import live_url as live_url
+from tests.pages.test_session import held_up
 from tests.people import Org
 from tests.recording import Figures
 
@@ -94,6 +95,7 @@ BUDGETS = {
     "completed": _fixed("/runners/sessions?view=completed", 13, 45, 9),
     "session": Budget(lambda seeded: page_of(seeded.ended), 20 * KB, 60 * KB, 16),
     "long session": Budget(lambda seeded: page_of(seeded.long), 20 * KB, 60 * KB, 16),
+    "attention": _fixed("/runners/sessions?view=attention", 13, 45, 9),
     "events, first": _window(lambda events: "?at=1"),
     "events, middle": _window(lambda events: f"?at={events // 2}"),
     "events, last": _window(lambda events: "?tail=1"),
@@ -101,6 +103,8 @@ BUDGETS = {
     "active grants": _fixed("/runners/approvals?view=active", 12, 50, 8),
     "tokens": _fixed("/runners/service-accounts", 12, 50, 8),
     "audit": _fixed("/runners/audit", 12, 50, 8),
+    # Last, since it makes what the others would list.
+    "held-up session": Budget(lambda seeded: page_of(held_up(seeded.org)), 20 * KB, 60 * KB, 16),
 }
 
 

@@ -241,12 +241,13 @@ def test_every_instant_says_that_it_is_utc(org: Org) -> None:
         assert text.endswith("Z") or not text[:4].isdigit()
 
 
-def _everything(org: Org) -> RunnerSession:
+def _everything(org: Org, **fields: Any) -> RunnerSession:
     """The most expensive page: retried, waiting, with errors, checkpoints, grants and artifacts."""
     on = factories.profile(org, max_attempts=3, max_concurrent_sessions=9)
     machine = org.machine(Role.ADMIN, owner=org.person(Role.ADMIN))
     with org.scope():
-        session = lifecycle.dispatch({"profile_id": on.id, "task_id": "t"}, by=machine.principal)
+        wanted = {"profile_id": on.id, "task_id": "t"} | fields
+        session = lifecycle.dispatch(wanted, by=machine.principal)
     factories.running(org, session)
     record(org, session, *({"kind": "log", "level": "error", "message": "no"} for _ in range(9)))
     with org.scope():
@@ -258,15 +259,16 @@ def _everything(org: Org) -> RunnerSession:
     return session
 
 
-def _held_up(org: Org) -> RunnerSession:
-    """Tried once, with a grant on record, refused since, and behind a limit that is reached."""
-    session = _everything(org)
+def held_up(org: Org) -> RunnerSession:
+    """Tried once, with a grant on record, refused since, and behind two limits that are reached,
+    its profile's and its key's."""
+    session = _everything(org, concurrency_key="deploy/eu")
     grant = {"operation": "x", "reason": "y", "ttl_seconds": 60}
     org.operator.api.post(factories.path(session, "permissions"), grant)
     with org.scope():
         RunnerProfile.objects.filter(id=session.profile_id).update(max_concurrent_sessions=1)
         on = RunnerProfile.objects.get(id=session.profile_id)
-    factories.running(org, factories.pending(org, on))
+    factories.running(org, factories.pending(org, on, concurrency_key="deploy/eu"))
     org.runner.api.post(factories.path(session, "claim"))
     return session
 
@@ -276,7 +278,7 @@ def test_the_page_costs_the_same_whatever_happened(org: Org) -> None:
     grant = {"operation": "x", "reason": "y", "ttl_seconds": 60}
     for _ in range(2):
         factories.session_api(org, running).post(factories.path(running, "permissions"), grant)
-    full = _held_up(org)
+    full = held_up(org)
     client = browser(org.approver)
     for session in (waiting, running, full):
         with at_most(16):
