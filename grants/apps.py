@@ -19,6 +19,7 @@ class GrantsConfig(AppConfig):
         )
         from grants.models import PermissionGrant
         from grants.pages import finding as pages
+        from grants.queries import WAITING
         from keeptrusts_runners.api import health, metrics
         from keeptrusts_runners.console import finding, navigation
         from sessions import attention
@@ -28,4 +29,7 @@ class GrantsConfig(AppConfig):
         metrics.register(figures.metrics)
         finding.register("grant", pages.grant)
         finding.register("art", pages.artifact)
-        navigation.register(navigation.Item("Approvals", "/runners/approvals", order=30))
+        waiting = navigation.Waiting(WAITING, "/runners/approvals/count", "approvals")
+        navigation.register(
+            navigation.Item("Approvals", "/runners/approvals", order=30, waiting=waiting)
+        )

@@ -166,6 +166,14 @@ class Attention:
 
 BROKEN_NAMED, BROKEN_LISTED, ATTENTION_CAP = 3, 53, 1000
 
+# How many approvals wait, for the header, which shows 99 at most: by runner_grant_waiting, of which
+# it reads no more than it says.
+WAITING = """(
+SELECT count(*) FROM (
+       SELECT FROM runner_grant
+        WHERE organization_id = %(organization)s AND state = 'requested'
+          AND request_lapses_at > clock_timestamp() LIMIT 100) waiting)"""
+
 # runner_grant_waiting, runner_verification_broken, runner_artifact_damaged and
 # runner_session_attention: as small as what they tell of.
 _ATTENTION = """
@@ -184,6 +192,13 @@ SELECT w.count, w.oldest, coalesce(b.sessions, '{}'), b.count, d.count, l.count
                SELECT 1 FROM runner_session WHERE organization_id = %(organization)s
                   AND state = 'lost' AND disposition = '' LIMIT %(cap)s) undecided) l
 """
+
+
+def waiting_count(*, by: Principal) -> int:
+    """What WAITING says."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {WAITING}", {"organization": by.organization_id})
+        return int(cursor.fetchone()[0])
 
 
 def attention(*, by: Principal) -> Attention:

@@ -88,6 +88,7 @@ _GRANT_PAGE = f"{_PAGE}/grants/<grant:grant_id>"
 page_urlpatterns = [
     path("runners/stream", stream.stream, name="stream"),
     path("runners/approvals", inbox.index, name="approvals"),
+    path("runners/approvals/count", inbox.count, name="approvals_count"),
     path("runners/authority", authority.at, name="authority"),
     path("runners/approvals/deny", inbox.deny, name="approvals_deny"),
     path("runners/approvals/revoke", revocations.revoke, name="approvals_revoke"),

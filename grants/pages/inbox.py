@@ -17,6 +17,7 @@ from grants.models import PermissionGrant
 from keeptrusts_runners import ids
 from keeptrusts_runners.api.filters import check_parameters, invalid
 from keeptrusts_runners.api.pagination import page as keyset
+from keeptrusts_runners.console import navigation
 from keeptrusts_runners.console.access import Page, page
 from keeptrusts_runners.console.navigation import Link
 from keeptrusts_runners.console.responses import is_fragment, see_other
@@ -98,6 +99,16 @@ def _tabs(current: str, request: Page) -> list[Link]:
         )
         for view in shown
     ]
+
+
+@page()
+def count(request: Page) -> HttpResponse:
+    """`GET /runners/approvals/count`: the header's figure alone, to be refreshed."""
+    own = reverse("approvals")
+    counted = {own: queries.waiting_count(by=request.principal)}
+    links = navigation.links(request.principal, own, counted)
+    (link,) = (each for each in links if each.url == own)
+    return render(request, "console/_count.html", {"link": link})
 
 
 @page(Scope.APPROVE, methods=("POST",))

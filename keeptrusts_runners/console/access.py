@@ -32,7 +32,7 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import urlencode
 
-from keeptrusts_runners.console import refusals, sign_in, typed
+from keeptrusts_runners.console import navigation, refusals, sign_in, typed
 from keeptrusts_runners.console.cost import Cost, counted
 from keeptrusts_runners.console.responses import SeeOther, here, is_fragment, to_sign_in
 from keeptrusts_runners.console.sign_in import SignInForm
@@ -60,6 +60,8 @@ class Page(HttpRequest):
     preferences: Preferences
     now: datetime
     cost: Cost
+    # What the header counts, by the addresses of its entries.
+    waiting: dict[str, int]
 
 
 def page(
@@ -96,7 +98,7 @@ def page(
 
 def _within(request: Page, view: View, *args: Any, **kwargs: Any) -> HttpResponse:
     with counted(request), organization_scope(request.principal.organization_id):
-        request.now = _begin(reading=request.method in ("GET", "HEAD"))
+        _begin(request)
         response = view(request, *args, **kwargs)
         if isinstance(response, SimpleTemplateResponse):
             response.render()
@@ -107,12 +109,18 @@ def _outside(request: Page, view: View, *args: Any, **kwargs: Any) -> HttpRespon
     return view(request, *args, **kwargs)
 
 
-def _begin(*, reading: bool) -> datetime:
-    """The database's clock, and in the same round trip a limit on how long a page may read."""
-    limit = f", set_config('statement_timeout', '{READ_TIMEOUT}', true)" if reading else ""
+def _begin(request: Page) -> None:
+    """The database's clock, and in the same round trip what the header counts, which no fragment
+    shows, and a limit on how long a page may read."""
+    counts = {} if is_fragment(request) else navigation.counts(request.principal)
+    columns = ["clock_timestamp()", *counts.values()]
+    if request.method in ("GET", "HEAD"):
+        columns.append(f"set_config('statement_timeout', '{READ_TIMEOUT}', true)")
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT clock_timestamp(){limit}")
-        return cast(datetime, cursor.fetchone()[0])
+        given = {"organization": request.principal.organization_id}
+        cursor.execute(f"SELECT {', '.join(columns)}", given)
+        request.now, *counted = cursor.fetchone()
+    request.waiting = dict(zip(counts, counted, strict=False))
 
 
 def _finish(request: Page, response: HttpResponse) -> HttpResponse:

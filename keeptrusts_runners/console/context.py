@@ -19,13 +19,17 @@ def now(request: HttpRequest | None) -> datetime:
     return getattr(request, "now", None) or timezone.now()
 
 
+def _links(request: Any) -> list[navigation.Link]:
+    return navigation.links(request.principal, request.path, getattr(request, "waiting", {}))
+
+
 def console(request: HttpRequest) -> dict[str, Any]:
     """The context processor."""
     principal = getattr(request, "principal", None)
     return {
         "principal": principal,
         "organization_name": getattr(request, "organization_name", ""),
-        "navigation": navigation.links(principal, request.path) if principal else [],
+        "navigation": _links(request) if principal else [],
         "home": navigation.home(),
         "here": here(request) or navigation.home(),
         "preferences": preferences.of(request),

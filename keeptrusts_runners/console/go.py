@@ -28,6 +28,6 @@ def go(request: Page) -> HttpResponse:
         "unknown": [each for each in found if not each.address],
         "search": finding.search_address(text) if text else None,
         "prefixes": finding.known_prefixes(),
-        "places": navigation.links(request.principal, request.path),
+        "places": navigation.links(request.principal, request.path, {}),
     }
     return render(request, "runners/go.html", context, status=404 if found and not known else 200)

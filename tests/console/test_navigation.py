@@ -24,7 +24,7 @@ def principal(role: Role) -> Principal:
 
 
 def labels(role: Role) -> list[str]:
-    return [link.label for link in navigation.links(principal(role), "/")]
+    return [link.label for link in navigation.links(principal(role), "/", {})]
 
 
 def test_entries_are_ordered_and_need_their_scope() -> None:
@@ -43,8 +43,28 @@ def test_entries_are_ordered_and_need_their_scope() -> None:
     ],
 )
 def test_the_longest_match_is_current(path: str, current: list[str]) -> None:
-    links = navigation.links(principal(Role.VIEWER), path)
+    links = navigation.links(principal(Role.VIEWER), path, {})
     assert [link.label for link in links if link.current] == current
+
+
+def test_what_waits_is_counted_as_far_as_it_is_shown_and_fresh_where_there_is_a_stream() -> None:
+    waiting = navigation.Waiting("SELECT 1", "/runners/audit/count", "audit")
+    navigation.register(Item("Audit", "/runners/audit", 30, Scope.AUDIT, waiting))
+    assert navigation.counts(principal(Role.VIEWER)) == {}
+    auditor = principal(Role.AUDITOR)
+    assert navigation.counts(auditor) == {"/runners/audit": "SELECT 1"}
+    for counted, said in (
+        ({}, None),
+        ({"/runners/audit": 99}, "99"),
+        ({"/runners/audit": 100}, "99+"),
+    ):
+        assert [link.count for link in navigation.links(auditor, "/", counted)] == [
+            None,
+            None,
+            said,
+        ]
+    assert navigation.links(auditor, "/runners", {})[2].waiting is waiting
+    assert navigation.links(auditor, "/runners/sessions/sess_x", {})[2].waiting is None
 
 
 def test_home_is_the_first_page_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from grants import access, approvals
 from grants.models import PermissionGrant
@@ -309,3 +311,40 @@ def test_the_cost_of_each_list_does_not_depend_on_its_length(org: Org, view: str
     client = browser(org.approver)
     with at_most(12):
         assert client.get(f"{INBOX}?view={view}").status_code == 200
+
+
+def header(org: Org, page: str) -> str:
+    """The entry of the approvals, as it is read."""
+    response = browser(org.viewer).get(page)
+    (entry,) = re.findall(r'<a href="/runners/approvals".*?</a>', response.content.decode(), re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", entry)).strip()
+
+
+def test_every_page_says_how_many_approvals_wait(org: Org) -> None:
+    session, other = running(org), Org()
+    ask(other, running(other))
+    pages = ("/runners/me", f"/runners/sessions/{session}", "/runners/sessions", INBOX)
+    assert {header(org, page) for page in pages} == {"Approvals"}
+    lapsed, _ = ask(org, session), ask(org, session, operation="admins.only")
+    assert {header(org, page) for page in pages} == {"Approvals 2 waiting"}
+    with org.scope():
+        PermissionGrant.objects.filter(id=lapsed.id).update(request_lapses_at=clock.now())
+    assert {header(org, page) for page in pages} == {"Approvals 1 waiting"}
+    alone = text_of(browser(org.viewer).get(f"{INBOX}/count"))
+    assert alone.strip() == "1 waiting"
+
+
+def test_the_figure_of_the_header_takes_no_query_of_its_own(org: Org) -> None:
+    client = browser(org.viewer)
+    with CaptureQueriesContext(connection) as made:
+        assert client.get("/runners/me").status_code == 200
+    (counting,) = [query["sql"] for query in made if "runner_grant" in query["sql"]]
+    assert counting.startswith("SELECT clock_timestamp()")
+
+
+def test_the_figure_of_the_header_is_fresh_where_a_page_has_a_stream(org: Org) -> None:
+    client, session = browser(org.viewer), running(org)
+    refreshed = b'data-refresh="/runners/approvals/count" data-topic="approvals"'
+    assert refreshed in client.get(INBOX).content
+    assert refreshed in client.get(f"{INBOX}/count").content
+    assert refreshed not in client.get(f"/runners/sessions/{session}/input").content
