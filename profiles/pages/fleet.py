@@ -243,7 +243,7 @@ def _lost(attention: Attention) -> list[Concern]:
         return []
     number = _count(attention.lost, "session", ATTENTION_CAP)
     url = sessions_address(view="attention", attention="lost")
-    return [Concern(f"{number} lost, and nobody has decided what became of it", url, "failed")]
+    return [Concern(f"{number} lost, outcome undecided", url, "failed")]
 
 
 def _unattended(figures: list[ProfileFigures]) -> list[Concern]:

@@ -245,7 +245,7 @@ def everything_that_needs_attention(org: Org) -> None:
 SAID = {
     "silent: the lease has run out": 2,
     "late": 2,
-    "lost, and nobody has decided what became of it": 2,
+    "lost, outcome undecided": 2,
     "queued for longer than their profiles allow": 7,
     "cancellations not confirmed in time": 2,
     "profiles with work queued and no live executor": 6,
