@@ -31,12 +31,12 @@ def advance(session: RunnerSession, ledger: Ledger, until: float = math.inf) -> 
     Needs a snapshot: the head is then that of the records, and what is redacted has its tombstone.
     """
     broken: BrokenRecord | None = None
+    head = queries.head(session)
     try:
         for batch in lines.in_batches(session, ledger.seq):
             ledger.take(batch)
-            if time.monotonic() > until:
+            if ledger.seq < head.seq and time.monotonic() > until:
                 return None
-        head = queries.head(session)
         ledger.require_tombstones()
         ledger.require_head(head.seq, bytes(head.hash).hex())
     except BrokenRecord as found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,7 +17,6 @@ from django.db import connections
 from grants import chain_check
 from grants.custody_models import VerificationRun
 from keeptrusts_runners import clock, ids
-from keeptrusts_runners.evidence.chain import GENESIS
 from keeptrusts_runners.evidence.verifier.ledger import Ledger
 from keeptrusts_runners.evidence.verifier.redactions import Redactions
 from keeptrusts_runners.identity.principal import Principal
@@ -36,9 +36,9 @@ SELECT organization_id, session_id FROM runner_verification_run
 """
 
 
-def ask(session: RunnerSession, *, by: Principal) -> VerificationRun:
-    """The check of this session that is under way, begun now if there was none. One that could not
-    go on goes on from where it stood."""
+def ask(session: RunnerSession, ledger: Ledger, *, by: Principal) -> VerificationRun:
+    """The check of this session that is under way, begun now with what is read (`ledger`) if there
+    was none. One that could not go on goes on from where it stood."""
     now = clock.now()
     asked = VerificationRun(
         session=session,
@@ -46,7 +46,7 @@ def ask(session: RunnerSession, *, by: Principal) -> VerificationRun:
         requested_by=by.actor,
         requested_at=now,
         stepped_at=now,
-        head_hash=GENESIS,
+        **_progress(ledger),
     )
     VerificationRun.objects.bulk_create(
         [asked], update_conflicts=True, unique_fields=["session_id"], update_fields=["failed_at"]
@@ -114,7 +114,7 @@ def _pairs(stored: list[list[int]]) -> list[tuple[int, int]]:
     return [(first, last) for first, last in stored]
 
 
-def _progress(ledger: Ledger) -> dict[str, object]:
+def _progress(ledger: Ledger) -> dict[str, Any]:
     return {
         "records": ledger.seq,
         "head_hash": ledger.head,

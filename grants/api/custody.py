@@ -103,8 +103,9 @@ class VerificationViewSet(ApiViewSet):
         """Recompute a session's chain now, and keep the result.
 
         It checks what this installation has stored. A bundle, verified elsewhere with a pinned key,
-        needs no trust in it. More than 50,000 records are checked in the background: the answer is
-        then 202, with `running`, and reading this address tells how far it is.
+        needs no trust in it. More than 50,000 records, and what takes longer than two seconds, are
+        checked in the background: the answer is then 202, with `running`, and reading this address
+        tells how far it is.
         """
         self.body()
         found = verification.verify(session_id, by=self.principal)

@@ -15,7 +15,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import ForeignKey
 
-from grants import verification_runs
+from grants import chain_check, verification_runs
 from keeptrusts_runners import ids
 from keeptrusts_runners.evidence import signer
 from keeptrusts_runners.identity import accounts
@@ -122,7 +122,7 @@ def peopled() -> Org:
     assert org.operator.api.post("/runners/sessions/bulk/cancel", bulk).status_code == 201
     auditor = org.auditor.principal
     with org.scope():
-        verification_runs.ask(session, by=auditor)
+        verification_runs.ask(session, chain_check.begin(session), by=auditor)
         RevokedToken.objects.create(
             id=ids.new(), organization_id=org.id, expires_at=session.created_at
         )
