@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import F, QuerySet
 from django.http import QueryDict
 
@@ -198,6 +198,8 @@ def crowded(org: Org) -> Org:
     with org.scope(), connection.cursor() as cursor:
         cursor.execute(_COPY.format(columns=", ".join(kept)), [MANY, done.id])
     late(org)
+    with connections["migrate"].cursor() as cursor:
+        cursor.execute("ANALYZE runner_session")
     return org
 
 
