@@ -131,8 +131,8 @@ def test_the_answer_costs_the_same_whatever_is_stored(org: Org) -> None:
     [
         (None, "Stored 1.5 MiB, 1 artifact Retention"),
         (4 * MIB, "Stored 1.5 MiB of 4.0 MiB, 1 artifact Retention"),
-        (1_740_000, "Stored 1.5 MiB of 1.7 MiB, 1 artifact nearly full Retention"),
-        (3 * MIB // 2, "Stored 1.5 MiB of 1.5 MiB, 1 artifact full Retention"),
+        (1_740_000, "Stored 1.5 MiB of 1.7 MiB, 1 artifact, nearly full Retention"),
+        (3 * MIB // 2, "Stored 1.5 MiB of 1.5 MiB, 1 artifact, full Retention"),
     ],
 )
 def test_the_profiles_page_says_how_much_is_stored_of_how_much(
