@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from keeptrusts_runners.identity.models import User
+from sessions.models import RunnerSession
 from tests import factories
 from tests.browser.driving import Page, Site, expect
 from tests.browser.world import HOSTILE, World
@@ -21,11 +25,16 @@ FOCUS_IS_SEEN = """() => {
   const top = document.elementFromPoint(x, y);
   return y >= 0 && y <= innerHeight && (active.contains(top) || !!top?.contains(active));
 }"""
+BARS = "[...document.querySelectorAll('.histogram svg [aria-label]')].map(e => e.ariaLabel)"
 TIMES = "[...document.querySelectorAll('time')].map(e => [e.textContent, e.title])"
+
+
+CONTENT = b'{"found": ["libfoo", "libbar"]}'
 
 
 @pytest.mark.proves("console.no-script")
 def test_a_working_day_without_javascript(site: Site, world: World) -> None:
+    broken = failed_with_much_to_read(world)
     session = factories.running(world, world.dispatch("without-script"))
     grant = asking.requested(world, session)
     doomed, person = world.dispatch("to-cancel"), world.admin.user
@@ -38,14 +47,30 @@ def test_a_working_day_without_javascript(site: Site, world: World) -> None:
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
 
-    page.goto("/runners/sessions?q=state:failed")
+    page.locator("main [name=q]").fill("state:failed")
+    page.locator("main [name=q]").press("Enter")
     states = page.locator("main tbody .state").all_text_contents()
     assert states
     assert {word.strip() for word in states} == {"Failed"}
-    page.locator("main tbody th a").first.click()
+    page.locator(f'main tbody th a[href="{page_of(broken)}"]').click()
     expect(page.locator(".head .state").first).to_have_text("Failed")
+
     page.locator(".tabs").get_by_role("link", name=re.compile("^Events")).click()
-    expect(page.locator("ol.log li").first).to_be_visible()
+    here = window(page)
+    page.get_by_role("link", name="Older").first.click()
+    older = window(page)
+    assert older[1] == here[0] - 1
+    page.get_by_role("link", name="Newer").first.click()
+    assert window(page)[0] == older[1] + 1
+
+    page.locator(".tabs").get_by_role("link", name=re.compile("^Artifacts")).click()
+    page.get_by_role("link", name="report.json", exact=True).click()
+    expect(page.locator("main")).to_contain_text("libfoo")
+    with page.expect_download() as begun:
+        page.get_by_role("link", name=re.compile("^Download")).click()
+    digest = sha256(Path(begun.value.path()).read_bytes()).hexdigest()
+    assert digest == sha256(CONTENT).hexdigest()
+    expect(page.locator("main")).to_contain_text(digest)
 
     page.goto(f"{page_of(session)}/grants/{grant['id']}")
     page.locator("[name=comment]").fill("agreed")
@@ -61,6 +86,28 @@ def test_a_working_day_without_javascript(site: Site, world: World) -> None:
     page.locator("header details.menu summary").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def failed_with_much_to_read(world: World) -> RunnerSession:
+    """Three windows of events, of which the error is in the middle one, and an artifact."""
+    session = factories.running(world, world.dispatch("read-without-script"))
+    for level in ("info", "error", "info"):
+        world.record(session, [{"level": level, "message": "more"}] + [{"message": "more"}] * 499)
+    place = f"{factories.path(session, 'artifacts')}?name=report.json&kind=report"
+    kept = factories.session_api(world, session).request(
+        "POST", place, raw=CONTENT, Content_Type="application/json"
+    )
+    assert kept.status_code == 201, kept.content
+    world.say(session, {"state": "failed", "reason": "harness_error"})
+    return session
+
+
+def window(page: Page) -> tuple[int, int]:
+    """The numbers of the first and the last event that the page shows."""
+    rows = page.locator("ol.log > li")
+    expect(rows.first).to_be_visible()
+    first, last = (row.get_attribute("data-seq") for row in (rows.first, rows.last))
+    return int(first or 0), int(last or 0)
 
 
 @pytest.mark.proves("console.keyboard")
@@ -132,10 +179,14 @@ def test_single_keys_can_be_turned_off(site: Site, world: World) -> None:
 @pytest.mark.proves("console.time")
 def test_a_page_keeps_to_one_zone(site: Site, world: World) -> None:
     person = world.far_away
-    addresses = (page_of(world.running), f"{page_of(world.running)}/events", "/runners/sessions")
+    # Of one that went on for longer than a bar of its histogram.
+    events = f"{page_of(world.lost)}/events"
+    addresses = (page_of(world.running), events, "/runners/sessions")
     page = site.page(person, timezone_id="Asia/Kolkata")
     for address in addresses:
         assert_zone(page, address, "Z")
+    page.goto(events)
+    assert page.evaluate(BARS)
     page.goto("/runners/me")
     page.get_by_role("button", name="Take the zone of this browser").click()
     page.get_by_role("button", name="Save preferences").click()
@@ -144,14 +195,34 @@ def test_a_page_keeps_to_one_zone(site: Site, world: World) -> None:
         assert_zone(page, address, "+05:30")
     assert User.objects.get(pk=person.user.pk).preferences["zone"].startswith("Asia/")
 
+    lines = page.request.get(f"{events}.ndjson").text().splitlines()
+    told = [json.loads(line)["recorded_at"] for line in lines]
+    assert told
+    assert all(instant.endswith("Z") for instant in told)
+    page.goto(events)
+    assert not page.locator("main a[href*='05:30'], main a[href*='05%3A30']").count()
+
+
+@pytest.mark.proves("console.time")
+def test_events_of_one_instant_are_in_the_order_of_their_numbers(site: Site, world: World) -> None:
+    session = factories.running(world, world.dispatch("one-instant"))
+    world.record(session, [{"message": f"step {n}"} for n in range(40)])
+    page = site.page(world.viewer, f"{page_of(session)}/events")
+    rows = page.locator("ol.log > li", has_text="step ")
+    assert len({*rows.locator("time").all_text_contents()}) == 1
+    said = [re.search(r"step \d+", text) for text in rows.all_text_contents()]
+    assert [found and found[0] for found in said] == [f"step {n}" for n in range(40)]
+
 
 def assert_zone(page: Page, address: str, suffix: str) -> None:
+    """Whatever tells a time of day ends in this, and the histogram's bars with it."""
     page.goto(address)
     shown = page.evaluate(TIMES)
-    stamps = [text for text, _ in shown if re.match(r"\d{4}-", text)]
+    stamps = [text for text, _ in shown if re.search(r"\d:\d", text)]
     titles = [title for _, title in shown if title]
     assert titles
     assert {text[-len(suffix) :] for text in [*stamps, *titles]} == {suffix}, address
+    assert all(label.count(suffix) == 2 for label in page.evaluate(BARS)), address
 
 
 @pytest.mark.proves("console.inert")
