@@ -187,6 +187,7 @@ _AREAS: dict[str, dict[str, str]] = {
         "console.no-script": "Everything an operator does works without JavaScript.",
         "console.keyboard": "Everything that is read is reached by keys, which can be turned off.",
         "console.inert": "What code and people send is shown as text, whatever it is.",
+        "console.outsiders": "Another organization gets one answer at every address of a session.",
         "console.light": "A first visit costs at most 60 KB and five requests.",
         "console.incidents": "Ten tasks of an incident take four presses each, also by phone.",
         "console.budgets": "Pages keep their queries and bytes, however much there is.",
@@ -209,6 +210,25 @@ AREAS: dict[str, tuple[str, ...]] = {area: tuple(held) for area, held in _AREAS.
 PROMISES: dict[str, str] = {key: text for held in _AREAS.values() for key, text in held.items()}
 
 NOT_YET: dict[str, str] = {}
+
+# What the console has to pass before it is called done, and the promises that say so.
+CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("A working day with JavaScript switched off", ("console.no-script",)),
+    ("axe finds nothing on any page, in both themes", ("console.accessible",)),
+    ("The same with the keyboard alone, the focus always in sight", ("console.keyboard",)),
+    ("A session of a million events, from any place", ("console.budgets", "console.windows")),
+    ("A permalink under a filter that hides its row", ("console.permalink",)),
+    ("A log that is followed, and waits for who scrolled away", ("console.tail",)),
+    ("The stream is lost and comes back; eight tabs at once", ("console.stream-loss",)),
+    ("Cancelling 412 sessions of which one ends meanwhile", ("console.bulk",)),
+    ("Both clocks of a grant, whatever the reader's clock says", ("console.clocks",)),
+    ("A changed byte is named, here and offline", ("console.evidence", "evidence.long-check")),
+    ("One zone on every page, UTC in what is taken away", ("console.time",)),
+    (
+        "A light first visit, nothing that runs or asks elsewhere, nothing of other people",
+        ("console.light", "console.inert", "artifact.preview", "console.outsiders"),
+    ),
+)
 
 # Defects of the product that these tests met: when, what, and the test that holds it since.
 FOUND: tuple[tuple[str, str, str], ...] = (

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.promises import AREAS, FOUND, NOT_YET, PROMISES
+from tests.promises import AREAS, CHECKS, FOUND, NOT_YET, PROMISES
 
 TESTS = Path(__file__).parent
 RESULTS = TESTS / "proofs.json"
@@ -138,6 +138,7 @@ def render() -> str:
             "|---|---|---|---|",
         ]
         parts += [row for key in keys for row in _rows(key, by_promise[key], kept["tests"])]
+    parts += _checks(by_promise)
     return "\n".join([*parts, *_counted(kept["tests"]), *_found()]) + "\n"
 
 
@@ -148,6 +149,14 @@ def _rows(key: str, proofs: list[Proof], kept: Mapping[str, Any]) -> Iterator[st
     for proof in proofs:
         yield f"| {sentence} | {_link(proof)} | {proof.tier} | {_result(kept.get(proof.test))} |"
         sentence = ""
+
+
+def _checks(by_promise: Mapping[str, list[Proof]]) -> Iterator[str]:
+    yield "\n## Acceptance checks of the console\n"
+    yield from ("| | check | tests |", "|---|---|---|")
+    for number, (check, keys) in enumerate(CHECKS, start=1):
+        links = dict.fromkeys(_link(proof) for key in keys for proof in by_promise[key])
+        yield f"| {number} | {check} | {'; '.join(links)} |"
 
 
 def _link(proof: Proof) -> str:

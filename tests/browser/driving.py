@@ -17,11 +17,19 @@ from tests.browsers import browser as signed_in
 from tests.people import Person
 
 try:
-    from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        Locator,
+        Page,
+        Route,
+        expect,
+        sync_playwright,
+    )
 except ImportError:  # pragma: no cover
-    Browser = BrowserContext = Page = Route = expect = sync_playwright = None  # type: ignore[assignment,misc]
+    Browser = BrowserContext = Locator = Page = Route = expect = sync_playwright = None  # type: ignore[assignment,misc]
 
-__all__ = ["Browser", "BrowserContext", "Page", "Route", "Site", "expect", "launched"]
+__all__ = ["Browser", "BrowserContext", "Locator", "Page", "Route", "Site", "expect", "launched"]
 
 NEEDED = "needs chromium and the tools of bootstrap --dev"
 DESKTOP, PHONE, NARROW = (1440, 900), (390, 844), (320, 640)

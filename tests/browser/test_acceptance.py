@@ -205,6 +205,7 @@ def verify(page: Page) -> None:
 # --- other people's --------------------------------------------------------------------------
 
 
+@pytest.mark.proves("console.outsiders")
 def test_another_organization_finds_nothing_at_any_address_of_a_session(world: World) -> None:
     session, unknown = id_of(world.running), ids.encode("sess", ids.new())
     art = ids.encode("art", world.artifact.id)

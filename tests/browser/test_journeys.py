@@ -12,7 +12,7 @@ import pytest
 from keeptrusts_runners.identity.models import User
 from sessions.models import RunnerSession
 from tests import factories
-from tests.browser.driving import Page, Site, expect
+from tests.browser.driving import Locator, Page, Site, expect
 from tests.browser.world import HOSTILE, World
 from tests.browsers import page_of
 from tests.grants import asking
@@ -135,6 +135,35 @@ def test_a_session_is_found_and_read_without_a_pointer(site: Site, world: World)
     assert re.search(r"/events\?.*#e\d+$", link), link
     page.keyboard.press("u")
     expect(page).to_have_url(re.compile(f"{page_of(world.running)}$"))
+
+
+@pytest.mark.proves("console.keyboard")
+def test_a_request_is_found_and_denied_without_a_pointer(site: Site, world: World) -> None:
+    grant = asking.requested(world, factories.running(world, world.dispatch("denied-by-keys")))
+    page = site.page(world.approver, "/runners/sessions")
+    tab_to(page, page.locator("header").get_by_role("link", name=re.compile("^Approvals")))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/runners/approvals"))
+    tab_to(page, page.locator(f"main a[href*='{grant['id']}']").first)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(str(grant["id"])))
+    tab_to(page, page.locator("main [name=comment]").last)
+    page.keyboard.type("not tonight")
+    tab_to(page, page.get_by_role("button", name=re.compile("^Deny")))
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.goto(f"/runners/sessions/{grant['session_id']}/grants/{grant['id']}")
+    expect(page.locator("main .state", has_text="Denied").first).to_be_visible()
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """From one thing to the next, each of which is seen, until this has the focus."""
+    expect(wanted).to_be_visible()
+    for _ in range(200):
+        press(page, "Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"{wanted} is never reached")
 
 
 def press(page: Page, key: str) -> None:

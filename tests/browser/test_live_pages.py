@@ -94,6 +94,7 @@ def test_a_lost_stream_is_said_and_made_up_for_by_polling(site: Site, world: Wor
         expect(page.locator(".head .state").first).to_have_text("Cancelled", timeout=10_000)
 
 
+@pytest.mark.proves("console.stream-loss")
 def test_a_stream_that_comes_back_is_live_again(site: Site, world: World) -> None:
     with gate(site.url) as way:
         page = live(replace(site, url=way.url).page(world.viewer, "/runners/approvals"))
@@ -115,6 +116,7 @@ def test_who_is_signed_out_elsewhere_is_told_in_place(site: Site, world: World) 
     expect(page.locator("main h1")).to_be_visible()
 
 
+@pytest.mark.proves("console.stream-loss")
 def test_eight_tabs_load_although_a_browser_has_six_connections(site: Site, world: World) -> None:
     context = site.context(world.viewer)
     tabs = [context.new_page() for _ in range(8)]
@@ -171,6 +173,7 @@ def test_a_log_is_followed_without_gap_and_waits_for_who_reads_above(
     assert log.seqs() == list(range(1, 1101))
 
 
+@pytest.mark.proves("console.windows")
 def test_a_log_holds_two_thousand_rows_at_most(site: Site, world: World) -> None:
     log = Log(site, world)
     log.grow(2500)
