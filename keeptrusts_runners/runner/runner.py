@@ -40,8 +40,7 @@ class Runner:
         self._over: deque[Attempt] = deque()
         self._ended: list[str | None] = []
         self._finishing = False
-        # Written by signal handlers, ending attempts and answered claims, read by the main thread
-        # alone: the one way to wake it that is safe inside a signal handler.
+        # Written by signals, ending attempts and answered claims, read by the main thread alone.
         self._wake_reader, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._wake_reader, False)
@@ -182,17 +181,20 @@ class Runner:
             yield
             return
         numbers = (signal.SIGTERM, signal.SIGINT)
+        # Written where the signal arrives. The handler runs on this thread, and too late where it
+        # has just gone to sleep, or where another thread was the one that was interrupted.
+        before_fd = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:
+            signal.set_wakeup_fd(before_fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
         self._last_signal = number
-        self._wake()
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):

@@ -19,6 +19,7 @@ from tests.browser.world import World
 NO_PAGES = {
     "stream": "a stream",
     "session_head": "a part of a page",
+    "approvals_count": "a part of a page",
     "session_artifact": "a download",
     "session_artifact_image": "an image",
     "session_evidence": "a download",

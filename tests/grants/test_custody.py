@@ -329,20 +329,25 @@ TAMPERINGS = {
 }
 
 
+PASSES = 30
+
+
 @pytest.mark.proves("evidence.self-check")
 @pytest.mark.parametrize("change", TAMPERINGS.values(), ids=TAMPERINGS.keys())
 def test_what_a_superuser_changed_is_found_and_named_by_the_background_check(
     org: Org, change: str, as_superuser: Any
 ) -> None:
     session = roads.reach(org, State.COMPLETED)
-    verification.run_once()
-    assert Verification.objects.using("forensics").get(session_id=session.id).verdict == "verified"
+    checks = Verification.objects.using("forensics").filter(session_id=session.id)
+    # A pass takes a few; others may have left sessions that are due as well.
+    assert any(checks.exists() for _ in range(PASSES) if verification.run_once())
+    assert checks.get().verdict == "verified"
     third = f"session_id = '{session.id}' AND seq = 3"
     as_superuser(change.format(third=third))
     assert verdict(org, session)["first_bad_seq"] == 3
     with org.scope():
         Verification.objects.update(checked_at=F("checked_at") - timedelta(days=31))
-    assert verification.run_once()["broken"] >= 1
+    assert any(verification.run_once()["broken"] for _ in range(PASSES))
     told = org.auditor.api.get(path(session, "evidence/verification")).json()
     assert (told["verdict"], told["first_bad_seq"]) == ("broken", 3)
     assert told["reason"]

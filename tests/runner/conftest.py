@@ -1,5 +1,6 @@
 """A control plane to talk to, harnesses to execute, and the runner as a real process."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -54,6 +55,14 @@ class RunnerProcess:
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
+
+    def signal_another_thread(self, number: int) -> None:
+        """Not the main one, which the kernel takes where it can."""
+        pid = self._process.pid
+        other = next(
+            tid for each in Path(f"/proc/{pid}/task").iterdir() if (tid := int(each.name)) != pid
+        )
+        assert ctypes.CDLL(None).tgkill(pid, other, number) == 0
 
     def wait(self) -> int:
         """The exit status."""

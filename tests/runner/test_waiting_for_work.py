@@ -141,6 +141,15 @@ def test_a_runner_that_waits_for_its_one_session_can_be_stopped(
     assert runner.wait() == 0
 
 
+def test_a_signal_that_interrupts_another_thread_stops_it_too(
+    plane: ControlPlane, start_runner: StartRunner
+) -> None:
+    runner = start_runner(*WAITS)
+    plane.wait_for_a_waiting_claim()
+    runner.signal_another_thread(signal.SIGTERM)
+    assert runner.wait() == 0
+
+
 def test_a_server_that_never_answers_does_not_keep_a_runner_from_stopping(
     start_runner: StartRunner,
 ) -> None:
