@@ -33,7 +33,7 @@ __all__ = ["Browser", "BrowserContext", "Locator", "Page", "Route", "Site", "exp
 
 NEEDED = "needs chromium and the tools of bootstrap --dev"
 DESKTOP, PHONE, NARROW = (1440, 900), (390, 844), (320, 640)
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 
 
 def chromium() -> str | None:

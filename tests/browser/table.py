@@ -133,7 +133,7 @@ STATES = (
     Shown("sessions-completed", lambda world: "/runners/sessions?view=completed"),
     Shown("sessions-none", lambda world: "/runners/sessions?q=task:none-such"),
     Shown("sessions-unreadable", lambda world: "/runners/sessions?q=colour:red", status=400),
-    Shown("cancel-without-reason", _of("running", "cancel"), prepare=_submit),
+    Shown("cancel-without-reason", _of("doomed", "cancel"), prepare=_submit),
     Shown("sign-in-empty", lambda world: "/sign-in", person=None, prepare=_submit),
     Shown("keys", lambda world: "/runners/sessions", prepare=_press("?")),
     Shown("commands", lambda world: "/runners/sessions", prepare=_press("Control+k")),

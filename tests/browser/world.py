@@ -84,6 +84,11 @@ class World(Org):
         return session
 
     @cached_property
+    def doomed(self) -> RunnerSession:
+        """One that is acted on, so that the others stay as they are."""
+        return factories.running(self, self.dispatch("to-be-ended"))
+
+    @cached_property
     def cancelling(self) -> RunnerSession:
         session = factories.running(self, self.dispatch("stop-soon"))
         answer = self.operator.api.post(path(session, "cancel"), {"reason": "no longer needed"})
