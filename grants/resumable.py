@@ -194,9 +194,8 @@ def acknowledge(fence: Fence, upload_id: UUID, received: int) -> Upload:
     return upload
 
 
-def cancel(fence: Fence, upload_id: UUID) -> None:
-    """Nothing of it is left. Raises as `writable` does."""
-    upload = writable(fence, upload_id)
+def cancel(upload: Upload) -> None:
+    """Nothing of it is left. Its session is locked (`writable`)."""
     Upload.objects.filter(id=upload.id).delete()
     partials.discard(upload.id)
 

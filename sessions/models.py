@@ -90,10 +90,6 @@ class SessionQuerySet(models.QuerySet["RunnerSession"]):
     def leased(self) -> Self:
         return self.filter(state__in=_states(*LEASED))
 
-    def holding_keys(self) -> Self:
-        """Those that hold a slot of their concurrency key now."""
-        return self.leased().exclude(concurrency_key="")
-
 
 def _states(*states: State) -> list[str]:
     return sorted(state.value for state in states)

@@ -44,17 +44,23 @@ def queue(org: Org, on: RunnerProfile, length: int) -> list[UUID]:
     """So many pending sessions at little cost: one dispatched, and rows like it, whose ledgers
     begin with what happens next."""
     like = pending(org, on)
+    made = copies(org, like, length - 1)
+    with org.scope():
+        ledger.open_heads(org.id, made)
+    return [like.id, *made]
+
+
+def copies(org: Org, like: RunnerSession, number: int) -> list[UUID]:
+    """Rows like this one, newer and without ledgers: for what looks at rows alone."""
     columns = [f.column for f in RunnerSession._meta.concrete_fields if not f.generated]
     named = ", ".join(column for column in columns if column != "id")
     with org.scope(), connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO runner_session ({named}) SELECT {named}"
-            " FROM runner_session, generate_series(2, %s) WHERE id = %s RETURNING id",
-            [length, like.id],
+            " FROM runner_session, generate_series(1, %s) WHERE id = %s RETURNING id",
+            [number, like.id],
         )
-        copies = [row[0] for row in cursor.fetchall()]
-        ledger.open_heads(org.id, copies)
-    return [like.id, *copies]
+        return [row[0] for row in cursor.fetchall()]
 
 
 def claimed(

@@ -217,7 +217,7 @@ class ResumableUploads(ApiViewSet):
         with self.organization_scope():
             upload = resumable.writable(fence, artifact_id)
             if not upload.is_direct:
-                resumable.cancel(fence, artifact_id)
+                resumable.cancel(upload)
         if upload.is_direct:
             direct.discard(upload)
         return self.answer(status=204)

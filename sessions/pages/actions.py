@@ -76,9 +76,7 @@ def retry(request: Page, session_id: UUID) -> HttpResponse:
     if not session.is_final:
         raise transitions.refusal(session, f"A {session.state} session is not over yet.")
     made_before = queries.newest_retry(session_id, by=request.principal)
-    last = queries.checkpoints(session_id).defer("data").first()
-    context = {"retried_as": made_before, "start": start, "last": last}
-    return _ask(request, session, "Retry", "retry", form, **context)
+    return _ask(request, session, "Retry", "retry", form, retried_as=made_before, start=start)
 
 
 def _start(session: RunnerSession, number: Any) -> Checkpoint | None:

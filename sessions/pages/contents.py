@@ -78,7 +78,6 @@ def checkpoints(request: Page, session_id: UUID) -> HttpResponse:
         "older": older,
         "newer": "" if "cursor" in request.GET else None,
         "resumable": _resumable(session, request),
-        "retryable": session.is_final and request.principal.has(Scope.WRITE),
     }
     return render(request, "runners/sessions/checkpoints.html", context)
 

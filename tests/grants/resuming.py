@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from grants.upload_models import Upload
 from sessions.models import RunnerSession
+from tests import blobs
 from tests.factories import path
-from tests.people import Api
+from tests.people import Api, Org
 
 PARTIAL = "application/partial-upload"
 
@@ -51,3 +53,11 @@ def state(api: Api, session: RunnerSession, upload: str) -> Any:
 
 def cancel(api: Api, session: RunnerSession, upload: str) -> Any:
     return api.delete(path(session, "artifacts", upload, "content"))
+
+
+def forget(org: Org) -> None:
+    """End what uploads a test has left, with their files."""
+    with org.scope():
+        Upload.objects.all().delete()
+    for left in blobs.drafts():
+        left.unlink()

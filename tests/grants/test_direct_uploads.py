@@ -28,7 +28,7 @@ from tests import blobs, factories
 from tests.blobs import s3_endpoint  # noqa: F401  (a fixture)
 from tests.contract.calls import content, problem
 from tests.factories import path, session_api
-from tests.grants.resuming import append, begun
+from tests.grants.resuming import append, begun, forget
 from tests.people import Org
 from tests.sessions import records, roads
 
@@ -56,10 +56,7 @@ def org() -> Org:
 @pytest.fixture(autouse=True)
 def _uploads_end_with_the_test(org: Org) -> Iterator[None]:
     yield
-    with org.scope():
-        Upload.objects.all().delete()
-    for left in blobs.drafts():
-        left.unlink()
+    forget(org)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests import blobs, factories
 from tests.blobs import each_store, s3_endpoint  # noqa: F401  (fixtures)
 from tests.contract.calls import content, problem
 from tests.factories import path, session_api
-from tests.grants.resuming import append, begin, begun, cancel, state
+from tests.grants.resuming import append, begin, begun, cancel, forget, state
 from tests.people import Org
 from tests.races.threads import at_once
 from tests.sessions import records, roads
@@ -46,10 +46,7 @@ def org() -> Org:
 @pytest.fixture(autouse=True)
 def _uploads_end_with_the_test(org: Org) -> Iterator[None]:
     yield
-    with org.scope():
-        Upload.objects.all().delete()
-    for left in blobs.drafts():
-        left.unlink()
+    forget(org)
 
 
 @pytest.fixture

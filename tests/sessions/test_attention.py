@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.db import connection, connections
+from django.db import connections
 from django.db.models import F, QuerySet
 from django.http import QueryDict
 
@@ -175,13 +175,9 @@ def test_what_waits_for_longer_than_its_profile_allows(org: Org) -> None:
 # --- what lists cost -------------------------------------------------------------------------
 
 MANY = 3000
+
+
 # Copies of a session that ended, without their ledgers: nothing but lists looks at them.
-_COPY = """
-INSERT INTO runner_session ({columns})
-SELECT {columns} FROM runner_session, generate_series(1, %s) WHERE id = %s
-"""
-
-
 @pytest.fixture
 def crowded(org: Org) -> Org:
     """Behind the few that are looked for stand many that completed, all of one profile."""
@@ -190,13 +186,7 @@ def crowded(org: Org) -> Org:
     changed(org, rare, state=State.LOST, lease_expires_at=None, ended_at=F("updated_at"))
     done = factories.running(org, factories.pending(org, on))
     changed(org, done, state=State.COMPLETED, lease_expires_at=None, ended_at=F("updated_at"))
-    kept = [
-        field.column
-        for field in RunnerSession._meta.local_concrete_fields
-        if field.column not in ("id", "lane")
-    ]
-    with org.scope(), connection.cursor() as cursor:
-        cursor.execute(_COPY.format(columns=", ".join(kept)), [MANY, done.id])
+    factories.copies(org, done, MANY)
     late(org)
     with connections["migrate"].cursor() as cursor:
         # All that a list joins: of a table that looks small, each row would be looked up.

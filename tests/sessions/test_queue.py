@@ -25,23 +25,9 @@ def org() -> Org:
     return Org()
 
 
-# Copies of a session that waits, without their ledgers: nothing but the queue looks at them.
-_COPY = """
-INSERT INTO runner_session ({columns})
-SELECT {columns} FROM runner_session, generate_series(1, %s) WHERE id = %s
-"""
-
-
 def backlog(org: Org, on: RunnerProfile, length: int = BACKLOG, **fields: Any) -> None:
-    """So many pending sessions."""
-    like = factories.pending(org, on, **fields)
-    kept = [
-        field.column
-        for field in RunnerSession._meta.local_concrete_fields
-        if field.column not in ("id", "lane")
-    ]
-    with org.scope(), connection.cursor() as cursor:
-        cursor.execute(_COPY.format(columns=", ".join(kept)), [length, like.id])
+    """So many pending sessions, besides one with a ledger: nothing but the queue looks at them."""
+    factories.copies(org, factories.pending(org, on, **fields), length)
 
 
 def settle(org: Org) -> None:
